@@ -1,0 +1,56 @@
+# The commands of the project. Each makes .venv from constraints.txt first, where it is missing or out of date.
+#
+#   make demo    trade a paper grid on the synthetic market; writes build/demo/
+#   make test    all tests
+#   make check   style, types, and who may import whom
+#   make lab     JupyterLab on notebooks/
+#   make bench   measure; writes build/bench.json
+#   make soak    the tests that run for minutes
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.core-installed
+FULL := $(VENV)/.full-installed
+# --no-compile: most of what is installed is never imported (ccxt has thousands of files), and Python compiles what is.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+.PHONY: demo test check lab bench soak clean
+
+demo: $(CORE)
+	$(BIN)/grinder demo --out build/demo
+
+test: $(FULL)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(FULL)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: $(FULL)
+	$(BIN)/jupyter lab notebooks
+
+bench: $(FULL)
+	$(BIN)/python bench/run.py --out build/bench.json
+
+soak: $(FULL)
+	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+clean:
+	rm -rf build
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "grinder_kit needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear $(VENV)
+
+# The core alone is a quarter of the full set: a first `make demo` should not wait for JupyterLab.
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[report]"
+	@touch $@
+
+$(FULL): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[report,notebook,dev,browser,bench]"
+	@touch $(CORE) $@

@@ -1,0 +1,186 @@
+"""Measure grinder_kit beside its peer, as ratios within one run: `make bench` writes build/bench.json.
+
+Rows are {name, value, unit, peer, peer_value, ratio}. A ratio above 1 means that many times better than the peer. Passes of both
+alternate, since a shared machine changes its speed; medians are given. Nothing here is asserted: numbers are for reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+RAW = "ticks/hftbacktest/usdm_btcusdt_20240808.gz"
+
+
+def main() -> None:
+    """Run every measurement and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GRINDER_SHARED_DATA", "../shared/data")))
+    arguments = parser.parse_args()
+    raw = arguments.data / RAW
+    if not raw.exists():
+        sys.exit(f"{raw}: no such recording; set GRINDER_SHARED_DATA to the folder of recordings")
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "btc.parquet"
+        rows += importing(raw, recording)
+        rows += replaying(raw, recording)
+        rows += memory(recording)
+    rows += start_up()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    for row in rows:
+        beside = "" if row["peer"] is None else f"   {row['peer']}: {row['peer_value']:.4g} {row['unit']}, ratio {row['ratio']:.2f}"
+        print(f"{row['name']:<44}{row['value']:>12.4g} {row['unit']}{beside}")
+
+
+def row(name: str, value: float, unit: str, peer: str | None = None, peer_value: float | None = None, ratio: float | None = None) -> dict[str, Any]:
+    """Return one line of the table."""
+    return {"name": name, "value": value, "unit": unit, "peer": peer, "peer_value": peer_value, "ratio": ratio}
+
+
+def importing(raw: Path, recording: Path) -> list[dict[str, Any]]:
+    """Time the importer: raw lines to a recording, beside the peer's converter."""
+    from bench_peer import convert
+
+    from grinder_kit.market.binance_ws import import_binance_ws
+
+    import_binance_ws(raw, recording)  # compiles
+    ours, theirs = [], []
+    lines = 0
+    for _ in range(3):
+        start = time.perf_counter()
+        lines = import_binance_ws(raw, recording).lines
+        ours.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        convert(raw)
+        theirs.append(time.perf_counter() - start)
+    mine, peer = statistics.median(ours), statistics.median(theirs)
+    return [row("import: raw lines", lines / mine, "lines/s", "hftbacktest converter", lines / peer, peer / mine)]
+
+
+def replaying(raw: Path, recording: Path) -> list[dict[str, Any]]:
+    """Time a replay of the peer's grid: through the engine, through the kernel alone, and decoding apart."""
+    from bench_peer import convert, timed_pass
+
+    from grinder_kit.kernel.feed import slices
+    from grinder_kit.market.recording import Recording
+    from grinder_kit.model.config_file import load_config
+    from grinder_kit.simulation.assumptions import kernel_options
+    from grinder_kit.simulation.replay import replay
+
+    config = load_config(Path(__file__).parent.parent / "examples" / "hftbacktest_grid.toml")
+    config = config.replace(**{"execution.queue": "power"})
+    market = Recording.open(recording)
+    options = kernel_options(config.execution)
+    events = convert(raw)
+    timed_pass(events)
+    script = recorded_commands(market, config)
+    engine, kernel, decoding, peer = [], [], [], []
+    for _ in range(ROUNDS):
+        peer.append(timed_pass(events)[0])
+        start = time.perf_counter()
+        stretches = list(slices(market, options.feed))
+        decoding.append(time.perf_counter() - start)
+        kernel.append(kernel_alone(stretches, options, script))
+        start = time.perf_counter()
+        result = replay(market, config)
+        engine.append(time.perf_counter() - start)
+    trades = timed_pass(events)[1]
+    assert len(result.fills) in (trades, trades - 1), "the two do not trade the same grid"  # lots against doubles
+    them = statistics.median(peer)
+    name = "hftbacktest 2.4.4, ROIVector, power queue"
+
+    def against(what: str, seconds: float) -> dict[str, Any]:
+        return row(what, seconds * 1e3, "ms", name, them * 1e3, them / seconds)
+
+    decode = statistics.median(decoding)
+    return [
+        against("replay: engine, decoding included", statistics.median(engine)),
+        against("replay: kernel alone, decoded, recorded orders", statistics.median(kernel)),
+        row("replay: decoding (Parquet to two streams)", decode * 1e3, "ms"),
+    ]
+
+
+def recorded_commands(market: Any, config: Any) -> list[tuple[int, list[tuple[int, ...]]]]:
+    """Return what the engine sent in one replay, by time: the kernel alone is given the same orders."""
+    from grinder_kit.kernel.simulator import Simulator
+    from grinder_kit.simulation.replay import replay
+
+    sent: list[tuple[int, list[tuple[int, ...]]]] = []
+    submit = Simulator.submit
+
+    def tapped(self: Simulator, commands: Any, now_ns: int) -> None:
+        sent.append((now_ns, list(commands)))
+        submit(self, commands, now_ns)
+
+    Simulator.submit = tapped  # type: ignore[method-assign]
+    try:
+        replay(market, config)
+    finally:
+        Simulator.submit = submit  # type: ignore[method-assign]
+    return sent
+
+
+def kernel_alone(stretches: Any, options: Any, script: list[tuple[int, list[tuple[int, ...]]]]) -> float:
+    """Return the seconds of a pass in which nobody decides: recorded orders into the kernel, responses dropped."""
+    from grinder_kit.kernel.simulator import Simulator
+
+    simulator = Simulator(options)
+    start = time.perf_counter()
+    waiting = iter([*script, (1 << 62, [])])
+    due, commands = next(waiting)
+    for stretch in stretches:
+        simulator.load(stretch)
+        while True:
+            until = min(due, stretch.until_ns)
+            while True:
+                reached, responses = simulator.run(until)
+                if reached >= until and not len(responses):
+                    break
+            if due > stretch.until_ns or not commands:
+                break
+            simulator.submit(commands, due)  # type: ignore[arg-type]
+            due, commands = next(waiting)
+    return time.perf_counter() - start
+
+
+def memory(recording: Path) -> list[dict[str, Any]]:
+    """Return the peak memory of a fresh process that replays one recording."""
+    code = (
+        "import sys, resource; from grinder_kit import Recording, load_config, replay;"
+        "replay(Recording.open(sys.argv[1]), load_config('examples/hftbacktest_grid.toml'));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(recording)], check=True, capture_output=True, text=True).stdout
+    scale = 1024 if sys.platform != "darwin" else 1
+    return [row("replay: peak memory of a fresh process", int(out) * scale / 2**20, "MiB")]
+
+
+def start_up() -> list[dict[str, Any]]:
+    """Time `import grinder_kit` in fresh processes, beside an empty interpreter."""
+
+    def once(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    once("import grinder_kit")
+    pairs = [(once("import grinder_kit"), once("pass")) for _ in range(ROUNDS)]
+    value = statistics.median(full - empty for full, empty in pairs)
+    return [row("import grinder_kit, interpreter subtracted", value * 1e3, "ms")]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

@@ -1,0 +1,326 @@
+"""The `grinder` command: what notebooks do, for shells and programs.
+
+Exit codes: 0 done, 1 differs (verify), 2 bad input, 3 refused for safety, 4 venue unreachable, 130 interrupted.
+Errors are lines on stderr; tracebacks only with --debug. Results go to stdout, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grinder_kit import __version__
+from grinder_kit.errors import (
+    ConfigError,
+    ConnectivityError,
+    DataError,
+    GrinderError,
+    NotArmedError,
+)
+
+if TYPE_CHECKING:
+    from grinder_kit.market.source import Market
+    from grinder_kit.model.config import Config
+    from grinder_kit.model.section import InvalidConfigError
+    from grinder_kit.simulation.result import Result
+
+DONE, BAD_INPUT, REFUSED, UNREACHABLE, BUG, INTERRUPTED = 0, 2, 3, 4, 70, 130
+
+app = typer.Typer(
+    name="grinder",
+    help="Research toolkit for grid trading: import recordings, replay grids, report what they earn.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    sys.exit(_run([arg for arg in args if arg != "--debug"], debug))
+
+
+def _run(args: list[str], debug: bool) -> int:
+    try:
+        code = app(args=args, prog_name="grinder", standalone_mode=False)
+        sys.stdout.flush()
+        if code == INTERRUPTED:
+            _say("interrupted")
+        return code if isinstance(code, int) else DONE
+    except SystemExit:
+        # typer leaves this way, and only this way, when the reader of a pipe has gone while a command printed.
+        return DONE
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except GrinderError as error:
+        if debug:
+            raise
+        _say(*(f"error: {line}" for line in str(error).splitlines()))
+        return _code(error)
+    except OSError as error:
+        if debug:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        _say(f"error: {name}{error.strerror or error}")
+        return BAD_INPUT
+    except Exception as error:
+        if hasattr(error, "format_message") and not isinstance(error, GrinderError):
+            _say(f"error: {error.format_message()}", "try: grinder --help, or grinder COMMAND --help")
+            return BAD_INPUT
+        if debug:
+            raise
+        _say(f"error: {type(error).__name__}: {error}", "this is a bug in grinder_kit: --debug shows where it is")
+        return BUG
+
+
+def _code(error: GrinderError) -> int:
+    if isinstance(error, NotArmedError):
+        return REFUSED
+    return UNREACHABLE if isinstance(error, ConnectivityError) else BAD_INPUT
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"grinder_kit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report and the configuration.")] = Path("build/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 7,
+    minutes: Annotated[float, typer.Option(help="Length of the synthetic market.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Trade a paper grid on the synthetic market; write its report and its configuration."""
+    from grinder_kit.market.synthetic import synthetic_market
+    from grinder_kit.model.config import Config, GridConfig
+    from grinder_kit.simulation.replay import replay as run
+
+    market = synthetic_market(seed=seed, minutes=minutes)
+    config = Config(grid=GridConfig(spacing_bps=8, levels=10, size="0.002", position_limit="0.02"))
+    with _bar("replaying", " events") as bar:
+        result = run(market, config, progress=bar.update)
+    page, file = out / "report.html", out / "grid.toml"
+    _report(result, page)
+    _save(config, result, f"synthetic seed={seed} minutes={minutes:g}", file)
+    if as_json:
+        _print_json(result.to_json())
+        return
+    typer.echo(str(result))
+    typer.echo(f"\nreport         {page}\nconfiguration  {file}\nrun it again   grinder replay {file}")
+
+
+@app.command("import")
+def import_(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="Format of the source: binance-ws.")],
+    source: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Files, in the order of time.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Recording to write (Parquet).")],
+    instrument: Annotated[
+        str | None, typer.Option(help="A built-in NAME, or an exchangeInfo FILE; otherwise known or inferred.")
+    ] = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Keep what a truncated file holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a raw recording into a recording of grinder_kit."""
+    if form != "binance-ws":
+        from grinder_kit.model.section import did_you_mean
+
+        raise ConfigError(f"unknown format '{form}'{did_you_mean(form, ['binance-ws'])}; this version reads binance-ws")
+    from grinder_kit.market.binance_ws import import_binance_ws
+
+    with _bar("importing", "B") as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = import_binance_ws(source, out, instrument=instrument, allow_partial=allow_partial, progress=advance)
+    if as_json:
+        facts = {"target": report.target, "lines": report.lines, "seconds": report.seconds}
+        _print_json(facts | report.metadata | {"warnings": report.warnings})
+    else:
+        typer.echo(str(report))
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A recording, or a folder of daily ones.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a recording holds: counts by kind, span, gaps, clock offset."""
+    from grinder_kit.market.info import recording_info
+    from grinder_kit.market.recording import Recording
+
+    found = recording_info(Recording.open(file))
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        typer.echo(str(found))
+
+
+@app.command()
+def replay(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration file (TOML).")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="REC", help="A recording, a folder, or 'synthetic seed=7 minutes=30'."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="X.html", help="Write a report: one page.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override a key, such as execution.queue=power.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a grid on a recorded market."""
+    from grinder_kit.model.config_file import apply_overrides, load_config
+    from grinder_kit.model.section import InvalidConfigError
+
+    whole = apply_overrides(load_config(config), changes or ())
+    name = data or whole.provenance.market
+    if name is None:
+        raise ConfigError(f"{config}: names no market; pass --data RECORDING")
+    market = _market(name)
+    from grinder_kit.simulation.replay import replay as run  # compiles: only when the input is good
+
+    try:
+        with _bar("replaying", " events") as bar:
+            result = run(market, whole, progress=bar.update)
+    except InvalidConfigError as error:
+        raise _located(error, config, changes or []) from None
+    if report is not None:
+        _report(result, report)
+    if as_json:
+        _print_json(result.to_json())
+        return
+    typer.echo(str(result))
+    if whole.provenance.digest is not None and not changes:
+        same = "the same as" if whole.provenance.digest == result.digest else "another than"
+        typer.echo(f"{'':30}{same} the digest in {config}")
+    if report is not None:
+        typer.echo(f"{'report':30}{report}")
+
+
+# --- what commands share ---------------------------------------------------------------------------------------------
+
+_SYNTHETIC = re.compile(r"synthetic(?: +seed=(\d+))?(?: +minutes=([0-9.]+))?")
+
+
+def _market(name: str) -> Market:
+    """Open a recording, or the synthetic market by its description."""
+    if name.split(" ")[0] == "synthetic" and not Path(name).exists():
+        from grinder_kit.market.synthetic import synthetic_market
+
+        match = _SYNTHETIC.fullmatch(name)
+        if match is None:
+            raise ConfigError(f"market is '{name}'; write 'synthetic seed=7 minutes=30'")
+        try:
+            return synthetic_market(seed=int(match[1] or 7), minutes=float(match[2] or 30))
+        except ValueError:
+            raise ConfigError(f"market is '{name}'; write 'synthetic seed=7 minutes=30'") from None
+    from grinder_kit.market.recording import Recording
+
+    return Recording.open(name)
+
+
+def _located(error: InvalidConfigError, file: Path, changes: list[str]) -> InvalidConfigError:
+    """Say where a key that does not fit the market was set: in which line of the file, or by which --set."""
+    from grinder_kit.model.config_file import locate
+    from grinder_kit.model.section import InvalidConfigError, Problem
+
+    text, found = file.read_text(encoding="utf-8"), []
+    overridden = {change.split("=")[0].strip() for change in changes}
+    for problem in error.problems:
+        key = ".".join(problem.path)
+        if key in overridden:
+            found.append(Problem(path=problem.path, text=f"--set {key}: {problem.text}"))
+        else:
+            found += locate(InvalidConfigError([problem]), text, str(file)).problems
+    return InvalidConfigError(found)
+
+
+def _report(result: Result, target: Path) -> None:
+    try:
+        import grinder_widgets as gw  # the one import in this direction: only `report` draws
+
+        write: Callable[[Result, Path], object] = gw.report
+    except ModuleNotFoundError as error:
+        if error.name != "plotly":
+            raise
+        raise ConfigError("a report needs plotly: pip install 'grinder-kit[report]'") from None
+    with _draft(target) as draft:
+        write(result, draft)
+
+
+def _save(config: Config, result: Result, market: str, target: Path) -> None:
+    from grinder_kit.model.config import Provenance
+    from grinder_kit.model.config_file import save_config
+
+    provenance = Provenance(market=market, digest=result.digest, version=__version__)
+    save_config(config.replace(provenance=provenance), target)
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """Give a temporary name beside `target` that becomes it when all went well, and is gone otherwise."""
+    if target.is_dir():
+        raise DataError(f"{target}: is a folder; name a file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield draft
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _bar(what: str, unit: str) -> Iterator[Any]:
+    """Give a tqdm bar on stderr, where a person looks at it; it stays hidden from programs and for the first second."""
+    from tqdm import tqdm
+
+    hidden = not sys.stderr.isatty()
+    with tqdm(desc=what, unit=unit, unit_scale=True, delay=1.0, leave=False, disable=hidden) as bar:
+        yield bar
+
+
+def _print_json(value: Any) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())

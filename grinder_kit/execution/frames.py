@@ -1,0 +1,143 @@
+"""Fills and round trips as Polars frames: exact Decimals for money, and the same columns when there is nothing in them.
+
+Sums of Decimal columns are exact in Polars, and one that passes 38 digits raises instead of wrapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from grinder_kit.execution.money import EXACT, ROUNDED, money_scale
+from grinder_kit.model.fill import Fill, PairingView, RoundTrip
+from grinder_kit.model.instrument import Instrument
+from grinder_kit.model.order import Side
+
+_SIDE = pl.Enum([side.value for side in Side])
+_VIEW = pl.Enum([view.value for view in PairingView])
+_AVERAGE_PRICE_SCALE = 8  # a mean of entries lies between two ticks; venues print it with 8 decimals
+
+
+def _scale(step: Decimal) -> int:
+    """Return the decimals of a step: 2 for 0.01, 0 for 10."""
+    exponent = step.normalize().as_tuple().exponent
+    assert isinstance(exponent, int)  # steps are finite
+    return max(0, -exponent)
+
+
+def _decimal(scale: int) -> pl.Decimal:
+    return pl.Decimal(38, scale)
+
+
+def fills_frame(fills: Iterable[Fill], instrument: Instrument) -> pl.DataFrame:
+    """Return fills as a frame, one row each, in the order given.
+
+    Parameters
+    ----------
+    fills : iterable of Fill
+        Prices on the tick and quantities on the lot of `instrument`.
+    instrument : Instrument
+        Its tick and lot give the scales of the columns; commission is rounded to 12 decimals, 18 for inverse.
+    """
+    schema = {
+        "fill_id": pl.String,
+        "client_order_id": pl.String,
+        "level_id": pl.String,
+        "ts_ns": pl.Int64,
+        "side": _SIDE,
+        "price": _decimal(_scale(instrument.tick)),
+        "quantity": _decimal(_scale(instrument.lot)),
+        "price_ticks": pl.Int64,
+        "quantity_lots": pl.Int64,
+        "commission": _decimal(money_scale(instrument)),
+        "is_maker": pl.Boolean,
+    }
+    rows = [
+        (
+            fill.fill_id,
+            fill.order_id,
+            fill.level_id,
+            fill.ts_ns,
+            fill.side.value,
+            fill.price,
+            fill.quantity,
+            instrument.ticks(fill.price),
+            instrument.lots(fill.quantity),
+            fill.commission,
+            fill.is_maker,
+        )
+        for fill in fills
+    ]
+    return _frame(rows, schema)
+
+
+def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.DataFrame:
+    """Return round trips as a frame, one row each, in the order given.
+
+    `side` is the entry's. Money is rounded to 12 decimals, 18 for inverse (which changes nothing for spot and linear,
+    unless tick times lot is finer or the view is average). `net_bps` is net profit over the value of the entry.
+    """
+    money, tick = _decimal(money_scale(instrument)), _scale(instrument.tick)
+    schema = {
+        "rt_id": pl.String,
+        "side": _SIDE,
+        "entry_ts_ns": pl.Int64,
+        "exit_ts_ns": pl.Int64,
+        "hold_time_ms": pl.Int64,
+        "entry_price": _decimal(max(tick, _AVERAGE_PRICE_SCALE)),
+        "exit_price": _decimal(tick),
+        "quantity": _decimal(_scale(instrument.lot)),
+        "gross_pnl": money,
+        "commission": money,
+        "net_pnl": money,
+        "net_bps": pl.Float64,
+        "entry_level": pl.String,
+        "exit_level": pl.String,
+        "view": _VIEW,
+    }
+    rows = [
+        (
+            trip.rt_id,
+            trip.entry_fill.side.value,
+            trip.entry_fill.ts_ns,
+            trip.exit_fill.ts_ns,
+            trip.hold_time_ms,
+            trip.entry_fill.price,
+            trip.exit_fill.price,
+            trip.quantity,
+            trip.gross_pnl,
+            trip.commission,
+            trip.net_pnl,
+            _net_bps(trip, instrument),
+            trip.entry_fill.level_id,
+            trip.exit_fill.level_id,
+            trip.view.value,
+        )
+        for trip in trips
+    ]
+    return _frame(rows, schema)
+
+
+def _net_bps(trip: RoundTrip, instrument: Instrument) -> float:
+    size = EXACT.multiply(trip.quantity, instrument.contract_size)
+    price = trip.entry_fill.price
+    value = ROUNDED.divide(size, price) if instrument.inverse else EXACT.multiply(size, price)
+    return float(ROUNDED.divide(EXACT.multiply(trip.net_pnl, 10_000), value))
+
+
+def _frame(rows: list[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    return pl.DataFrame(
+        [_series(name, column, dtype) for (name, dtype), column in zip(schema.items(), columns, strict=True)]
+    )
+
+
+def _series(name: str, column: tuple[Any, ...], dtype: Any) -> pl.Series:
+    if isinstance(dtype, pl.Decimal):
+        # Rounded here and not by Polars 2.1, which panics on a Decimal of more than 38 decimals.
+        quantum = Decimal(1).scaleb(-dtype.scale)
+        column = tuple(ROUNDED.quantize(value, quantum) for value in column)
+    return pl.Series(name, column, dtype=dtype)

@@ -1,0 +1,1 @@
+"""How likely a resting order is to fill."""

@@ -1,0 +1,147 @@
+"""A synthetic market: the embedded default data, streamed, the same rows for the same seed under the pinned versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from grinder_kit.errors import ConfigError
+from grinder_kit.model.instrument import Contract, Instrument
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grinder_kit.market.synthetic_core import Physics
+
+START_NS = 1_704_067_200_000_000_000  # 2024-01-01 00:00 UTC
+LONGEST_MINUTES = 31 * 24 * 60  # the walk is one of ticks, and must stay far from zero
+_CHUNK = 1 << 17  # rows the core makes at once; batches are cut from these, so their size changes nothing
+
+SYNTHETIC_INSTRUMENT = Instrument(
+    symbol="SYNTH-USDT",
+    venue="synthetic",
+    base="SYNTH",
+    quote="USDT",
+    contract=Contract.LINEAR,
+    tick=Decimal("0.1"),
+    lot=Decimal("0.001"),
+    min_quantity=Decimal("0.001"),
+    min_notional=Decimal(5),
+    max_orders=200,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticMarket:
+    """A market that is computed while it is read; see :mod:`grinder_kit.market.synthetic_core` for its model.
+
+    The model lives in ticks and lots: it starts at 600,000 ticks and its best levels hold some hundred lots. Another instrument
+    gives these another name and changes nothing else.
+    """
+
+    seed: int
+    minutes: float
+    instrument: Instrument = SYNTHETIC_INSTRUMENT
+    clock_offset_ns: int = 0
+    disorder_ns: tuple[int, int] = (0, 0)
+    physics: Physics | None = None  # None: the tuned values
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= LONGEST_MINUTES:
+            raise ConfigError(
+                f"minutes is {self.minutes:g}; write a number above 0 and at most {LONGEST_MINUTES} (31 days)"
+            )
+
+    def batches(self, rows: int = 131_072) -> Iterator[pl.DataFrame]:
+        """Yield the recorded columns in row order, `rows` at a time, from the start at each call."""
+        import numpy as np
+
+        if rows < 1:
+            raise ConfigError(f"rows is {rows}; write 1 or more")
+        held: list[Any] = []
+        count = 0
+        for chunk in self._chunks():
+            held.append(chunk)
+            count += len(chunk)
+            if count < rows:
+                continue
+            block = np.concatenate(held) if len(held) > 1 else chunk
+            whole = count // rows * rows
+            for at in range(0, whole, rows):
+                yield _frame(block[at : at + rows])
+            held, count = [block[whole:].copy()], count - whole
+        if count:
+            yield _frame(np.concatenate(held))
+
+    def _chunks(self) -> Iterator[Any]:
+        import numpy as np
+
+        from grinder_kit.market import synthetic_core as core
+
+        state = core.new_state(self.seed)
+        out = np.empty((_CHUNK + core.ROOM, core.COLUMNS), np.int64)
+        physics = self.physics or core.Physics()
+        ended = False
+        while not ended:
+            ended = core.generate(*state, physics, START_NS // 1_000_000, 60.0 * self.minutes, out)
+            yield out[: state[1][core.OUT]].copy()
+
+    def funding(self) -> pl.DataFrame:
+        """Return no funding: ts_ns, rate, mark without rows."""
+        import polars as pl
+
+        return pl.DataFrame(schema={"ts_ns": pl.Int64, "rate": pl.Float64, "mark": pl.Int64})
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a report says about its data."""
+        end_ns = START_NS + round(self.minutes * 60e9)
+        return {
+            "name": f"synthetic market, seed {self.seed}, {self.minutes:g} minutes",
+            "venue": self.instrument.venue,
+            "symbol": self.instrument.symbol,
+            "seed": self.seed,
+            "minutes": self.minutes,
+            "span_ns": [START_NS, end_ns],
+            "rows": None,  # known only when it has been read
+            "gaps": [],
+        }
+
+
+def synthetic_market(seed: int = 7, minutes: float = 30, *, instrument: Instrument | None = None) -> SyntheticMarket:
+    """Return a market of `minutes` minutes in which orders eat queues and move prices.
+
+    Parameters
+    ----------
+    seed : int
+        The same seed gives the same rows under the pinned versions.
+    minutes : float
+        Length; days are fine, memory stays flat. A longer market begins like a shorter one of the same seed.
+    instrument : Instrument, optional
+        Names and steps; a linear perpetual with a tick of .1 and a lot of .001 by default.
+
+    Raises
+    ------
+    ConfigError
+        For a length that is not positive.
+    """
+    return SyntheticMarket(seed=seed, minutes=minutes, instrument=instrument or SYNTHETIC_INSTRUMENT)
+
+
+def _frame(block: Any) -> pl.DataFrame:
+    import numpy as np
+
+    from grinder_kit.market.schema import frame
+
+    exchange_ns, local_ns, seq, kind, side, price, quantity, number = np.ascontiguousarray(block.T)
+    return frame(
+        exchange_ns=exchange_ns,
+        local_ns=local_ns,
+        seq=seq,
+        kind=kind.astype(np.int8),
+        side=side.astype(np.int8),
+        price=price,
+        quantity=quantity,
+        id=number,
+    )

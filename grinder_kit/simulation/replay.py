@@ -1,0 +1,334 @@
+"""Replay: the engine's decisions executed by the kernel over a market, in virtual time and without asyncio."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grinder_kit.decision.grid_manager import check_fill_prob
+from grinder_kit.errors import ConfigError, DataError
+from grinder_kit.execution.engine import ExecutionEngine, PositionSource
+from grinder_kit.execution.ledger import check_identity
+from grinder_kit.execution.money import EXACT, ROUNDED
+from grinder_kit.model.config import Config, GridConfig
+from grinder_kit.model.config_check import check_against
+from grinder_kit.model.event import (
+    Cancel,
+    CancelRejected,
+    Command,
+    Event,
+    FundingPaid,
+    OrderFilled,
+    OrderUpdate,
+    Place,
+    Tick,
+)
+from grinder_kit.model.instrument import Instrument
+from grinder_kit.model.order import OrderState, OrderType
+from grinder_kit.simulation.assumptions import kernel_options
+from grinder_kit.simulation.recorder import Recorder
+from grinder_kit.simulation.result import Result
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grinder_kit.kernel.feed import Slice
+    from grinder_kit.market.source import Market
+
+SECOND_NS = 1_000_000_000
+
+
+def replay(
+    market: Market,
+    grid: GridConfig | Config,
+    *,
+    latency_ms: float | None = None,
+    position: PositionSource | None = None,
+    progress: Callable[[int], None] | None = None,
+    _queue: str | None = None,
+) -> Result:
+    """Trade a grid on a market.
+
+    Parameters
+    ----------
+    market : Market
+        A recording or a synthetic market; streamed, so that its length costs time and not memory.
+    grid : GridConfig or Config
+        The grid alone (everything else at its defaults), or a whole configuration.
+    latency_ms : float, optional
+        Sets entry_ms and response_ms of the configuration.
+    position : PositionSource, optional
+        Another bookkeeping of the position for the side limits; for tests.
+    progress : callable, optional
+        Called with the number of market events after each stretch.
+
+    Returns
+    -------
+    Result
+        Its P&L identity has been checked.
+
+    Raises
+    ------
+    ConfigError
+        For a configuration that does not fit the instrument.
+    DataError
+        For a market without events, or rows that break their recording's promises.
+    IdentityError
+        When the books do not close; the result would not be believable.
+    """
+    config = grid if isinstance(grid, Config) else Config(grid=grid)
+    if latency_ms is not None:
+        config = config.replace(**{"execution.entry_ms": latency_ms, "execution.response_ms": latency_ms})
+    check_against(config, market.instrument, None)
+    instrument = _instrument(market, config)
+    check_fill_prob(config.grid)
+    run = _Run(market, config, instrument, position, _queue)
+    return run.to_the_end(progress)
+
+
+def _instrument(market: Market, config: Config) -> Instrument:
+    """Return the configuration's instrument where it gives all values; they must count in the market's steps."""
+    named = None if config.instrument is None else config.instrument.instrument()
+    if named is None:
+        return market.instrument
+    for name in ("tick", "lot", "contract", "contract_size"):
+        if getattr(named, name) != getattr(market.instrument, name):
+            raise ConfigError(
+                f"instrument.{name} is {getattr(named, name)}, and the market was recorded with "
+                f"{getattr(market.instrument, name)}; take [instrument] out to use the market's"
+            )
+    return named
+
+
+class _Run:
+    """One replay under way."""
+
+    def __init__(
+        self,
+        market: Market,
+        config: Config,
+        instrument: Instrument,
+        position: PositionSource | None,
+        queue: str | None = None,
+    ) -> None:
+        from grinder_kit.kernel import exchange as ex
+        from grinder_kit.kernel.simulator import Simulator
+
+        self.market, self.config, self.instrument = market, config, instrument
+        self.options = kernel_options(config.execution)
+        if queue is not None:  # a rule that a configuration cannot name; only sensitivity.py compares with it
+            self.options = dataclasses.replace(self.options, queue=queue)
+        self.engine = ExecutionEngine(instrument, config, position=position)
+        self.funding = _funding(market)
+        self.simulator = Simulator(self.options, self.funding.times)
+        self.recorder = Recorder(instrument)
+        self.steps = self.events = self.fills = 0
+        self._ex = ex
+        self._ids: dict[int, str] = {}  # kernel order number to client order id
+        self._numbers: dict[str, int] = {}
+        self._last_number = 0
+        self._rates = {
+            1: config.execution.maker_fee_bps / 10_000,
+            0: config.execution.taker_fee_bps / 10_000,
+        }
+        self._next_sample = self.start_ns = 0
+        self._checked = False
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def to_the_end(self, progress: Callable[[int], None] | None) -> Result:
+        from grinder_kit.kernel.feed import slices
+
+        step_ns = self.config.grid.step_ns
+        now: int | None = None
+        stretch: Slice | None = None
+        for stretch in slices(self.market, self.options.feed):
+            self.events += len(stretch.exchange.ts)
+            self.simulator.load(stretch)
+            if now is None:
+                if len(stretch.exchange.ts) == 0:
+                    if stretch.final:
+                        break
+                    self._run_to(stretch.until_ns)
+                    continue
+                now = self.start_ns = int(stretch.exchange.ts[0])
+                self._next_sample = now
+            while stretch.final or now + step_ns <= stretch.until_ns:
+                self._run_to(now + step_ns)
+                if not self.simulator.more and stretch.final:
+                    break  # a step happens only while something is still to come
+                now += step_ns
+                self._step(now)
+            if not stretch.final:
+                self._run_to(stretch.until_ns)
+            if progress is not None:
+                progress(self.events)
+        if now is None:
+            raise DataError("the market has no events; import it again, or choose another window")
+        return self._result(now)
+
+    def _run_to(self, until_ns: int) -> None:
+        """Let the market run to a time; every response is seen by the engine when it is delivered."""
+        simulator = self.simulator
+        while True:
+            reached, responses = simulator.run(until_ns)
+            for response in responses.tolist():
+                commands = self.engine.step(self._event(response), reached)
+                if commands:
+                    self._execute(commands, reached)
+            if reached >= until_ns and not len(responses):
+                return
+
+    def _step(self, now: int) -> None:
+        bid, ask = self.simulator.best
+        if not self._checked and bid is not None and ask is not None:
+            check_against(self.config, self.instrument, self.instrument.tick * (bid + ask) / 2)
+            self._checked = True
+        features = self.simulator.features(now, self.instrument) if self.engine.needs_features else None
+        commands = self.engine.step(
+            Tick(bid_ticks=bid, ask_ticks=ask, stale=self.simulator.stale(now), features=features), now
+        )
+        if commands:
+            self._execute(commands, now)
+        self.steps += 1
+        self.recorder.orders(self.engine.orders.collect())
+        if bid is not None and ask is not None:
+            self.recorder.mid(now, bid + ask)
+            if now >= self._next_sample:
+                self.recorder.equity(now, bid + ask, self.engine)
+                self._next_sample = now + SECOND_NS
+
+    # --- to the kernel and back -------------------------------------------------------------------------------------
+
+    def _execute(self, commands: tuple[Command, ...], now: int) -> None:
+        ex = self._ex
+        kinds = {OrderType.POST_ONLY: ex.POST_ONLY, OrderType.LIMIT: ex.LIMIT, OrderType.IOC: ex.IOC}
+        rows = []
+        for command in commands:
+            if isinstance(command, Place):
+                self._last_number += 1
+                self._ids[self._last_number] = command.client_order_id
+                self._numbers[command.client_order_id] = self._last_number
+                rows.append(
+                    (ex.PLACE, self._last_number, command.side.sign, command.price_ticks, command.quantity_lots,
+                     kinds[command.type])
+                )  # fmt: skip
+                self.recorder.sent(command.side.sign, cancel=False)
+            elif isinstance(command, Cancel):
+                order = self.engine.orders.by_id[command.client_order_id]
+                rows.append((ex.CANCEL, self._numbers[command.client_order_id], order.side, order.ticks, order.lots, 0))
+                self.recorder.sent(order.side, cancel=True)
+            else:
+                raise ConfigError("the simulated exchange does not amend yet")
+        self.simulator.submit(rows, now)
+
+    def _event(self, response: list[int]) -> Event:
+        ex = self._ex
+        what, ts, number = response[ex.R_TYPE], response[ex.R_TS], response[ex.R_ID]
+        if what == ex.FUNDING:
+            return FundingPaid(ts_ns=ts, amount=self._funding_amount(number, response[ex.R_LOTS], response[ex.R_TICK]))
+        if what == ex.CANCEL_REJECTED:  # the order filled first, and was forgotten then
+            return CancelRejected(client_order_id=self._ids.get(number, ""), ts_ns=ts, reason="no such order")
+        client_id = self._ids[number]
+        if what == ex.FILLED:
+            return self._fill(client_id, response)
+        state = {
+            ex.ACCEPTED: OrderState.OPEN,
+            ex.REJECTED: OrderState.REJECTED,
+            ex.CANCELLED: OrderState.CANCELLED,
+            ex.EXPIRED: OrderState.EXPIRED,
+        }[what]
+        if state.terminal:
+            self._forget(number)
+        reason = "post-only would take" if state is OrderState.REJECTED else ""
+        return OrderUpdate(client_order_id=client_id, state=state, ts_ns=ts, reason=reason)
+
+    def _fill(self, client_id: str, response: list[int]) -> OrderFilled:
+        ex = self._ex
+        ticks, lots, maker = response[ex.R_TICK], response[ex.R_LOTS], response[ex.R_MAKER]
+        self.fills += 1
+        value = _fee_base(self.instrument, ticks, lots)
+        commission = EXACT.multiply(value, self._rates[maker])
+        if self.instrument.inverse:
+            commission = commission.quantize(Decimal("1e-18"), context=ROUNDED)
+        if response[ex.R_LEAVES] == 0:
+            self._forget(response[ex.R_ID])
+        self.recorder.fill(client_id, response[ex.R_TS], response[ex.R_SEEN], ticks, lots, maker, response[ex.R_CAUSE])
+        return OrderFilled(
+            client_order_id=client_id,
+            trade_id=str(self.fills),
+            price_ticks=ticks,
+            quantity_lots=lots,
+            commission=commission,
+            commission_asset=self.instrument.settle,
+            ts_ns=response[ex.R_TS],
+            is_maker=bool(maker),
+        )
+
+    def _forget(self, number: int) -> None:
+        self._numbers.pop(self._ids.pop(number), None)
+
+    def _funding_amount(self, index: int, lots: int, mark_ticks: int) -> Decimal:
+        mark = mark_ticks
+        if mark == 0:
+            bid, ask = self.simulator.best
+            if bid is None or ask is None:
+                raise DataError("funding is due while the book has no mid, and the recording gives no mark price")
+            mark = (bid + ask) // 2
+        value = _fee_base(self.instrument, mark, abs(lots))
+        paid = ROUNDED.multiply(value, self.funding.rates[index])
+        amount = -paid if lots > 0 else paid
+        return amount.quantize(Decimal("1e-18"), context=ROUNDED)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _result(self, now: int) -> Result:
+        engine, simulator = self.engine, self.simulator
+        bid, ask = simulator.best
+        if bid is None or ask is None:
+            raise DataError("the book has no mid at the end: the position cannot be valued")
+        mark = self.instrument.tick * (bid + ask) / 2
+        identity = check_identity(engine.tracker, engine.ledger, mark)
+        self.recorder.equity(now, bid + ask, engine)
+        self.recorder.orders(engine.orders.collect())
+        self.recorder.still_open(engine.orders)
+        engine.refusals.close(now)
+        return Result(
+            config=self.config,
+            instrument=self.instrument,
+            market=self.market.describe(),
+            identity=identity,
+            mark=mark,
+            steps=self.steps,
+            events=self.events,
+            start_ns=self.start_ns,
+            end_ns=now,
+            digest=self.recorder.digest(self.config.canonical()),
+            _engine=engine,
+            _recorder=self.recorder,
+        )
+
+
+def _fee_base(instrument: Instrument, ticks: int, lots: int) -> Decimal:
+    """Return what a fee is a share of: notional in the settlement asset (exact; 50 digits for inverse)."""
+    price, size = instrument.price(ticks), EXACT.multiply(instrument.quantity(lots), instrument.contract_size)
+    return ROUNDED.divide(size, price) if instrument.inverse else EXACT.multiply(size, price)
+
+
+class _Funding:
+    """Funding times with their rates; marks in ticks, 0 where unknown."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        frame = frame.sort("ts_ns")
+        marks = frame["mark"].fill_null(0).to_numpy() if len(frame) else np.zeros(0, np.int64)
+        times = frame["ts_ns"].to_numpy() if len(frame) else np.zeros(0, np.int64)
+        self.times = np.ascontiguousarray(np.stack((times, marks))).astype(np.int64)
+        self.rates = [Decimal(repr(rate)) for rate in frame["rate"].to_list()]
+
+
+def _funding(market: Market) -> _Funding:
+    return _Funding(market.funding())

@@ -1,0 +1,64 @@
+"""A table that is written row by row and kept in memory only while it is small; then it spills to Parquet."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+ROWS_IN_MEMORY = 200_000
+
+
+class Spool:
+    """Collect rows of one schema.
+
+    Parameters
+    ----------
+    schema : dict of str to Polars type
+    rows_in_memory : int
+        Rows after which a part is written to a temporary directory, which is removed with this object.
+    """
+
+    def __init__(self, schema: dict[str, Any], rows_in_memory: int = ROWS_IN_MEMORY) -> None:
+        self.schema = schema
+        self.rows = 0
+        self._limit = rows_in_memory
+        self._pending: list[tuple[Any, ...]] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._parts: list[Path] = []
+
+    def add(self, *row: Any) -> None:
+        """Append a row."""
+        self._pending.append(row)
+        self.rows += 1
+        if len(self._pending) >= self._limit:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="grinder-")
+        part = Path(self._folder.name) / f"{len(self._parts):06d}.parquet"
+        self._frame().write_parquet(part)
+        self._parts.append(part)
+        self._pending = []
+
+    def _frame(self) -> pl.DataFrame:
+        columns = list(zip(*self._pending, strict=True)) if self._pending else [()] * len(self.schema)
+        return pl.DataFrame(
+            [
+                pl.Series(name, values, dtype=dtype)
+                for (name, dtype), values in zip(self.schema.items(), columns, strict=True)
+            ]
+        )
+
+    def scan(self) -> pl.LazyFrame:
+        """Return all rows, lazily where they have been spilled."""
+        if not self._parts:
+            return self._frame().lazy()
+        return pl.concat([pl.scan_parquet(self._parts), self._frame().lazy()])
+
+    def frame(self) -> pl.DataFrame:
+        """Return all rows in memory."""
+        return self.scan().collect()

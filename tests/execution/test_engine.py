@@ -1,0 +1,747 @@
+"""ExecutionEngine: one order per level under any order of events, limits that hold, and nothing sent that must not be."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from grinder_kit.decision.grid_manager import Book, level_id
+from grinder_kit.decision.reason import Reason
+from grinder_kit.decision.routing import Action
+from grinder_kit.errors import ConfigError, DataError
+from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.execution.ledger import check_identity
+from grinder_kit.model.config import Config, GridConfig, Limits
+from grinder_kit.model.event import (
+    Cancel,
+    CancelRejected,
+    Command,
+    Event,
+    FundingPaid,
+    OrderFilled,
+    OrderUpdate,
+    Place,
+    RunState,
+    SetState,
+    Tick,
+)
+from grinder_kit.model.instrument import Contract, Instrument
+from grinder_kit.model.market import Features
+from grinder_kit.model.order import InFlight, OrderState, Side
+
+INSTRUMENT = Instrument(
+    symbol="TOY",
+    venue="v",
+    base="TOY",
+    quote="USDT",
+    contract=Contract.LINEAR,
+    tick=Decimal("0.1"),
+    lot=Decimal("0.01"),
+)
+GRID = GridConfig(spacing_bps=50, levels=3, size="0.04", recentre_bps=20)  # 5 ticks apart at 1,000 ticks
+MID = 1_000
+
+
+class Venue:
+    """An engine, a venue in the hands of the test, and everything that is on its way between them."""
+
+    def __init__(self, config: Config) -> None:
+        self.engine = ExecutionEngine(INSTRUMENT, config)
+        self.now = 0
+        self.sent: list[Command] = []  # on the way to the venue
+        self.answers: list[Event] = []  # on the way to the engine
+        self.delivered: list[Event] = []
+        self.resting: dict[str, int] = {}  # lots left at the venue
+        self.alive: dict[str, Place] = {}  # sent, and no end of it was delivered
+        self.acknowledged: set[str] = set()
+        self.cancelling: set[str] = set()
+        self.filled: dict[str, int] = {}  # delivered, by order
+        self.booked: set[str] = set()
+        self.position = 0
+        self.trades = 0
+
+    # --- the engine's turn -----------------------------------------------------------------------------------------
+
+    def tick(
+        self, mid: int = MID, half_spread: int = 1, *, stale: bool = False, half_book: bool = False
+    ) -> list[Command]:
+        """Let the engine decide, and check every command the moment it is given."""
+        self.now += 100
+        tick = Tick(bid_ticks=mid - half_spread, ask_ticks=None if half_book else mid + half_spread, stale=stale)
+        commands = self.engine.step(tick, self.now)
+        kinds = [type(command) for command in commands]
+        assert kinds == sorted(kinds, key=lambda kind: kind is Place), "cancels leave first"
+        for command in commands:
+            if isinstance(command, Place):
+                self._check_place(command, tick)
+                self.alive[command.client_order_id] = command
+            else:
+                assert isinstance(command, Cancel)
+                order = command.client_order_id
+                assert order in self.alive, "cancels only what lives"
+                assert order in self.acknowledged, "an order under way is not cancelled"
+                assert order not in self.cancelling, "never two cancels under way"
+                self.cancelling.add(order)
+        self.sent += commands
+        return list(commands)
+
+    def _check_place(self, place: Place, tick: Tick) -> None:
+        assert self.engine.state is RunState.RUNNING, "only a running session adds orders"
+        assert not tick.stale and tick.ask_ticks is not None and tick.bid_ticks is not None, "never on data like these"
+        others = self.alive.values()
+        assert place.level_id not in {other.level_id for other in others}, "one order per key, always"
+        assert place.price_ticks not in {other.price_ticks for other in others}, "one order per price"
+        if place.side is Side.BUY:
+            assert place.price_ticks < tick.ask_ticks
+        else:
+            assert place.price_ticks > tick.bid_ticks
+
+    def step(self, event: Event) -> None:
+        """Deliver an event; only ticks make the engine act."""
+        assert self.engine.step(event, self.now) == ()
+
+    # --- the venue's turn ------------------------------------------------------------------------------------------
+
+    def arrive(self, index: int = 0, *, accept: bool = True) -> None:
+        """Let a command reach the venue."""
+        command = self.sent.pop(index % len(self.sent))
+        order = command.client_order_id
+        if isinstance(command, Place):
+            state = OrderState.OPEN if accept else OrderState.REJECTED
+            if accept:
+                self.resting[order] = command.quantity_lots
+            self.answers.append(OrderUpdate(client_order_id=order, state=state, ts_ns=self.now))
+        elif self.resting.pop(order, None) is None:
+            self.answers.append(CancelRejected(client_order_id=order, ts_ns=self.now))
+        else:
+            self.answers.append(OrderUpdate(client_order_id=order, state=OrderState.CANCELLED, ts_ns=self.now))
+
+    def trade(self, order: str, lots: int) -> None:
+        """Fill a resting order, wholly or in part."""
+        lots = min(lots, self.resting[order])
+        self.resting[order] -= lots
+        if not self.resting[order]:
+            del self.resting[order]
+        self.trades += 1
+        self.answers.append(self.fill_event(order, lots, f"t{self.trades}"))
+
+    def fill_event(self, order: str, lots: int, trade_id: str) -> OrderFilled:
+        """Return the event of a fill."""
+        known = self.alive.get(order)
+        return OrderFilled(
+            client_order_id=order, trade_id=trade_id, price_ticks=known.price_ticks if known else MID, quantity_lots=lots,
+            commission=Decimal("0.01"), commission_asset="USDT", ts_ns=self.now, is_maker=True,
+        )  # fmt: skip
+
+    def deliver(self, index: int = 0) -> None:
+        """Let an answer reach the engine, and keep our own books of it."""
+        event = self.answers.pop(index % len(self.answers))
+        self.delivered.append(event)
+        self.step(event)
+        order = event.client_order_id  # type: ignore[union-attr]
+        if isinstance(event, CancelRejected):
+            self.cancelling.discard(order)
+            return
+        self.acknowledged.add(order)
+        if isinstance(event, OrderFilled):
+            place = event.client_order_id.split("-")[1][0]
+            self.position += event.quantity_lots if place == "B" else -event.quantity_lots
+            self.booked.add(event.trade_id)
+            self.filled[order] = self.filled.get(order, 0) + event.quantity_lots
+            if order in self.alive and self.filled[order] >= self.alive[order].quantity_lots:
+                self._ended(order)
+        elif isinstance(event, OrderUpdate) and event.state.terminal:
+            self._ended(order)
+
+    def _ended(self, order: str) -> None:
+        self.alive.pop(order, None)
+        self.cancelling.discard(order)
+
+    def flush(self) -> None:
+        """Let everything arrive, in order."""
+        while self.sent:
+            self.arrive()
+        while self.answers:
+            self.deliver()
+
+    def settle(self, mid: int = MID, half_spread: int = 1) -> None:
+        """Tick until the engine asks for nothing any more."""
+        for _ in range(30):
+            self.flush()
+            if not self.tick(mid, half_spread):
+                return
+        raise AssertionError("the engine never comes to rest")
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def levels(self) -> dict[str, int]:
+        """Return the price of every live order by level."""
+        return {place.level_id: place.price_ticks for place in self.alive.values()}
+
+    def order_at(self, level: str) -> str:
+        """Return the id of the live order of a level."""
+        return next(order for order, place in self.alive.items() if place.level_id == level)
+
+
+def venue(grid: GridConfig = GRID, **limits: Any) -> Venue:
+    """Return a venue with an engine that has not seen anything yet."""
+    return Venue(Config(grid=grid, limits=Limits(**limits)))
+
+
+# --- anything that can happen, in any order --------------------------------------------------------------------------------
+
+CONFIGS = [
+    GRID,
+    GRID.replace(reset_action="SOFT"),
+    GRID.replace(reset_action="HARD"),
+    GRID.replace(
+        spacing_bps=20, recentre_bps=10, levels=4, reset_action="SOFT", position_limit="0.1", skew_bps_at_limit=40
+    ),
+    GRID.replace(position_limit="0.08", size=None, size_schedule=("0.04", "0.01"), max_orders=4),
+    GridConfig(planner="lattice", spacing_ticks=5, half_spread_ticks=4, levels=3, size="0.04", position_limit="0.12"),
+    GridConfig(planner="lattice", spacing_ticks=2, half_spread_ticks=0, levels=3, size="0.04"),
+]
+
+
+class AnyOrderOfEvents(RuleBasedStateMachine):
+    """Ticks, answers, fills and repeats in any order and with any delay."""
+
+    @initialize(grid=st.sampled_from(CONFIGS))
+    def begin(self, grid: GridConfig) -> None:
+        """Start with one of the grids."""
+        self.venue = Venue(Config(grid=grid))
+        self.mid = MID
+
+    @rule(move=st.integers(-6, 6), half_spread=st.integers(1, 4), stale=st.booleans() | st.just(False))
+    def tick(self, move: int, half_spread: int, stale: bool) -> None:
+        """The market moves, and the engine decides; sometimes on stale data."""
+        self.mid = max(800, self.mid + move)
+        self.venue.tick(self.mid, half_spread, stale=stale)
+
+    @rule()
+    def tick_of_half_a_book(self) -> None:
+        """The ask side is empty for a moment."""
+        self.venue.tick(self.mid, half_book=True)
+
+    @precondition(lambda self: self.venue.sent)
+    @rule(index=st.integers(0, 50), accept=st.integers(0, 4))
+    def arrive(self, index: int, accept: int) -> None:
+        """Some command reaches the venue, which may refuse an order."""
+        self.venue.arrive(index, accept=accept > 0)
+
+    @precondition(lambda self: self.venue.answers)
+    @rule(index=st.integers(0, 50))
+    def deliver(self, index: int) -> None:
+        """Some answer reaches the engine."""
+        self.venue.deliver(index)
+
+    @rule()
+    def catch_up(self) -> None:
+        """Everything under way arrives."""
+        self.venue.flush()
+
+    @precondition(lambda self: self.venue.resting)
+    @rule(index=st.integers(0, 50), lots=st.integers(1, 5))
+    def trade(self, index: int, lots: int) -> None:
+        """A resting order fills, wholly or in part."""
+        self.venue.trade(list(self.venue.resting)[index % len(self.venue.resting)], lots)
+
+    @precondition(lambda self: self.venue.delivered)
+    @rule(index=st.integers(0, 500))
+    def repeat(self, index: int) -> None:
+        """After a reconnect the venue says again what it said before."""
+        event = self.venue.delivered[index % len(self.venue.delivered)]
+        if not isinstance(event, CancelRejected):
+            self.venue.step(event)
+
+    @rule(
+        state=st.sampled_from([RunState.RUNNING, RunState.RUNNING, RunState.PAUSED, RunState.KILLED, RunState.STOPPED])
+    )
+    def set_state(self, state: RunState) -> None:
+        """The operator changes the state."""
+        self.venue.step(SetState(state=state))
+
+    @rule()
+    def come_to_rest(self) -> None:
+        """When all is delivered and the market stands still, the orders are the plan's levels, or none."""
+        here = self.venue
+        here.settle(self.mid)
+        engine = here.engine
+        if engine.state is not RunState.RUNNING:
+            assert not here.alive
+            return
+        plan = engine.planner.plan(self.mid - 1, self.mid + 1, engine.position.lots)
+        quoted, _ = engine.manager.wanted(plan, Book(self.mid - 1, self.mid + 1), engine.position.lots)
+        standing = here.levels()
+        taken = set()
+        for level in quoted:  # where two levels fall on one price only one can stand
+            if level.ticks in taken or level_id(level.key) not in standing:
+                assert level.ticks in {*taken, *standing.values()}
+            else:
+                assert abs(standing[level_id(level.key)] - level.ticks) <= engine.config.router.price_tolerance_ticks
+            taken.add(level.ticks)
+        assert set(standing) <= {level_id(level.key) for level in quoted}, "what is off the plan is gone"
+
+    @invariant()
+    def the_engine_knows_what_lives(self) -> None:
+        """The engine's live orders are those that were sent and whose end it was not told; no two at a price."""
+        own = self.venue.engine.orders
+        assert set(own.by_id) == set(self.venue.alive)
+        assert {order.client_order_id for order in own} == set(own.by_id)
+        assert len({order.ticks for order in own}) == len(own.by_id)
+        assert {o for o in own.by_id if own.by_id[o].in_flight is InFlight.CANCEL} >= self.venue.cancelling
+
+    @invariant()
+    def the_position_is_the_sum_of_the_fills(self) -> None:
+        """Position, ledger and tracker hold each delivered fill once."""
+        engine = self.venue.engine
+        assert engine.position.lots == self.venue.position
+        assert engine.ledger.inventory == engine.tracker.inventory == INSTRUMENT.quantity(self.venue.position)
+        assert len(engine.tracker.fills) == len(self.venue.booked)
+        assert engine.tracker.commission == Decimal("0.01") * len(self.venue.booked)
+
+    @invariant()
+    def what_has_ended_stays_as_it_was(self) -> None:
+        """An ended order is terminal, has no request under way and was collected once."""
+        ended = self.venue.engine.orders.ended
+        assert all(order.state.terminal and order.in_flight is None for order in ended)
+        assert len({order.client_order_id for order in ended}) == len(ended)
+
+    def teardown(self) -> None:
+        """Whatever happened, it comes to rest."""
+        self.come_to_rest()
+
+
+AnyOrderOfEvents.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
+
+
+# --- placing and replacing -------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_built_in_one_step_and_then_left_alone() -> None:
+    """All levels are placed at the first tick; while the market is quiet nothing more is sent."""
+    desk = venue()
+    assert len(desk.tick()) == 6
+    assert desk.levels() == {"BUY_1": 995, "BUY_2": 990, "BUY_3": 985, "SELL_1": 1005, "SELL_2": 1010, "SELL_3": 1015}
+    for _ in range(3):
+        assert desk.tick() == []  # in flight
+    desk.flush()
+    for _ in range(3):
+        assert desk.tick() == []  # resting
+    assert desk.engine.empty_reason is None
+
+
+def test_a_replacement_is_sent_only_after_its_cancel_is_confirmed() -> None:
+    """When the centre moves, orders are cancelled first; a key gets its new order once its own cancel is confirmed."""
+    desk = venue()
+    desk.settle()
+    moved = desk.tick(1_003)
+    assert {type(command) for command in moved} == {Cancel} and len(moved) == 6
+    assert desk.tick(1_003) == []
+    first = desk.order_at("BUY_1")
+    desk.arrive(next(i for i, command in enumerate(desk.sent) if command.client_order_id == first))
+    assert desk.tick(1_003) == []  # the venue has cancelled; we do not know it yet
+    desk.deliver()
+    placed = desk.tick(1_003)
+    assert [(p.level_id, p.price_ticks) for p in placed if isinstance(p, Place)] == [("BUY_1", 997)]
+    assert len(placed) == 1, "other keys do not wait, and this one does not wait for them"
+    desk.settle(1_003)
+    assert desk.levels() == {"BUY_1": 997, "BUY_2": 992, "BUY_3": 987, "SELL_1": 1009, "SELL_2": 1014, "SELL_3": 1019}
+
+
+def test_a_cancel_that_is_too_late_is_followed_by_the_fill() -> None:
+    """An order that filled before its cancel arrived is booked, and its level is quoted anew."""
+    desk = venue()
+    desk.settle()
+    desk.tick(1_003)
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.flush()
+    assert desk.engine.position.lots == 4
+    desk.settle(1_003)
+    assert desk.levels()["BUY_1"] == 997
+
+
+def test_a_rejected_order_is_tried_again_at_the_next_tick() -> None:
+    """After a post-only reject the level is not lost."""
+    desk = venue()
+    desk.tick()
+    desk.arrive(0, accept=False)
+    desk.deliver()
+    again = desk.tick()
+    assert [(place.level_id, place.client_order_id) for place in again if isinstance(place, Place)] == [
+        ("BUY_1", "gkr0-B1-2")
+    ]
+
+
+def test_within_the_tolerance_an_order_keeps_its_place_in_the_queue() -> None:
+    """A level that moves by at most price_tolerance_ticks costs no queue position."""
+    desk = Venue(Config(grid=GRID.replace(recentre_bps="0.1")).replace(**{"router.price_tolerance_ticks": 1}))
+    desk.settle()
+    assert desk.tick(999) == []
+    assert len(desk.tick(998)) == 6
+
+
+def test_a_price_where_an_own_order_lives_is_blocked_for_both_sides() -> None:
+    """A level waits while another own order stands at its price, and is counted as blocked."""
+    grid = GridConfig(planner="lattice", spacing_ticks=5, half_spread_ticks=0, levels=1, size="0.04")
+    desk = venue(grid)
+    desk.tick(1_000)  # first buy and first sell are both 1,000
+    assert desk.levels() == {"BUY_200": 1_000}
+    assert desk.engine.decisions[Action.BLOCK, Reason.PRICE_OCCUPIED] == 1
+    counted = {(key.key, key.reason) for key in desk.engine.refusals.counts}
+    assert counted == {("S200", Reason.PRICE_OCCUPIED)}
+
+
+def test_orders_off_the_plan_are_cancelled() -> None:
+    """An order whose level the plan no longer has is withdrawn, whatever happens to the others."""
+    grid = GridConfig(planner="lattice", spacing_ticks=5, half_spread_ticks=5, levels=2, size="0.04")
+    desk = venue(grid)
+    desk.settle(1_000)
+    gone = desk.order_at("BUY_198")
+    commands = desk.tick(1_005)
+    cancelled = [command.client_order_id for command in commands if isinstance(command, Cancel)]
+    assert cancelled == [gone, desk.order_at("SELL_201")]
+    assert [command.level_id for command in commands if isinstance(command, Place)] == ["BUY_200", "SELL_203"]
+    desk.settle(1_005)
+    assert desk.levels() == {"BUY_200": 1_000, "BUY_199": 995, "SELL_202": 1_010, "SELL_203": 1_015}
+
+
+# --- states and gates ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [RunState.PAUSED, RunState.STOPPED, RunState.KILLED])
+def test_not_running_withdraws_everything_and_sends_nothing(state: RunState) -> None:
+    """Own orders are cancelled, those under way as soon as they are known; no order is added."""
+    desk = venue()
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.flush()
+    desk.tick()  # BUY_1 is on its way again
+    desk.step(SetState(state=state))
+    assert len(desk.tick()) == 5
+    desk.flush()
+    assert len(desk.tick()) == 1
+    desk.settle()
+    assert desk.alive == {} and desk.engine.position.lots == 4
+    desk.step(SetState(state=RunState.RUNNING))
+    desk.settle()
+    assert len(desk.alive) == 6
+
+
+def test_not_running_withdraws_even_without_a_market() -> None:
+    """Half a book is no reason to leave orders in it."""
+    desk = venue()
+    desk.settle()
+    desk.step(SetState(state=RunState.KILLED))
+    assert len(desk.tick(half_book=True)) == 6
+    assert desk.tick(half_book=True) == []
+
+
+def test_half_a_book_moves_nothing_while_running() -> None:
+    """Without a bid or an ask nobody knows where the grid should stand: nothing is sent, and the reason is given."""
+    desk = venue()
+    assert desk.tick(half_book=True) == []
+    assert desk.engine.empty_reason == "the book has no bid or no ask"
+    desk.settle()
+    assert desk.tick(2_000, half_book=True) == []
+    assert len(desk.alive) == 6
+
+
+def test_stale_data_block_new_orders_but_not_cancels() -> None:
+    """With stale data off-plan orders are cancelled, nothing is placed or replaced, and the block is counted."""
+    grid = GridConfig(planner="lattice", spacing_ticks=5, half_spread_ticks=5, levels=2, size="0.04")
+    desk = venue(grid)
+    desk.settle(1_000)
+    commands = desk.tick(1_005, stale=True)
+    assert {type(command) for command in commands} == {Cancel} and len(commands) == 2
+    desk.flush()
+    assert desk.tick(1_005, stale=True) == []
+    assert {key.reason for key in desk.engine.refusals.counts} == {Reason.STALE_MARKET}
+    desk.settle(1_005)
+    assert len(desk.alive) == 4
+
+
+def test_stale_data_replace_nothing() -> None:
+    """With stale data an order at the old price of its level stays."""
+    desk = venue()
+    desk.settle()
+    assert desk.tick(1_003, stale=True) == []
+    assert len(desk.tick(1_003)) == 6
+
+
+@pytest.mark.parametrize("mode", ["PAUSE", "EMERGENCY"])
+def test_an_idle_mode_is_empty_and_says_so(mode: str) -> None:
+    """A mode without levels sends nothing and is named as the reason."""
+    desk = venue(GRID.replace(mode=mode))
+    assert desk.tick() == []
+    assert desk.engine.empty_reason == f"mode {mode} quotes nothing"
+
+
+# --- resets ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_soft_reset_waits_until_all_that_does_not_conform_is_gone() -> None:
+    """SOFT cancels what does not conform, and builds the new plan once the last of it is confirmed."""
+    desk = venue(GRID.replace(reset_action="SOFT"))
+    desk.settle()
+    assert len(desk.tick(1_003)) == 6
+    while desk.sent:
+        desk.arrive()
+    while len(desk.answers) > 1:
+        desk.deliver()
+    assert desk.tick(1_003) == []
+    assert Reason.RESET in {key.reason for key in desk.engine.refusals.counts}
+    desk.deliver()
+    assert len(desk.tick(1_003)) == 6
+
+
+def test_a_soft_reset_keeps_what_conforms() -> None:
+    """SOFT leaves an order that is within the tolerance of its new level."""
+    grid = GRID.replace(reset_action="SOFT", recentre_bps="0.1", spacing_bps=50)
+    desk = Venue(Config(grid=grid).replace(**{"router.price_tolerance_ticks": 1}))
+    desk.settle()
+    before = dict(desk.levels())
+    assert desk.tick(999) == []
+    assert desk.levels() == before
+
+
+def test_a_hard_reset_cancels_everything_and_rebuilds() -> None:
+    """HARD also withdraws what conforms; the new plan is built when all of it is gone."""
+    grid = GRID.replace(reset_action="HARD", recentre_bps="0.1")
+    desk = Venue(Config(grid=grid).replace(**{"router.price_tolerance_ticks": 1}))
+    desk.settle()
+    old = set(desk.alive)
+    assert len(desk.tick(999)) == 6
+    desk.settle(999)
+    assert len(desk.alive) == 6 and not old & set(desk.alive)
+
+
+def test_a_hard_reset_takes_effect_though_the_ladder_looks_the_same() -> None:
+    """A new centre whose levels fall on the same ticks still resets."""
+    grid = GridConfig(spacing_bps=100, levels=2, size="0.04", recentre_bps="0.1", reset_action="HARD", levels_up=0)
+    desk = venue(grid)
+    desk.settle(105)
+    assert len(desk.tick(105, half_spread=2)) == 0
+    first, levels = set(desk.alive), desk.levels()
+    desk.settle(100)
+    desk.settle(105)
+    assert not first & set(desk.alive) and desk.levels() == levels
+
+
+@pytest.mark.parametrize("reset", ["SOFT", "HARD"])
+def test_a_reset_does_not_wait_for_ever_on_an_order_that_was_under_way(reset: str) -> None:
+    """An order in flight at the reset is cancelled once it is known, even where the next plan would have wanted it."""
+    desk = venue(GRID.replace(reset_action=reset))
+    desk.tick()  # all six under way
+    assert desk.tick(1_003) == []  # reset: nothing can be cancelled yet
+    assert desk.tick(1_000) == []  # reset again: the orders would conform now
+    desk.settle(1_000)
+    assert desk.levels() == {"BUY_1": 995, "BUY_2": 990, "BUY_3": 985, "SELL_1": 1005, "SELL_2": 1010, "SELL_3": 1015}
+    desk.settle(1_010)
+    assert len(desk.alive) == 6
+
+
+# --- fills -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fill_is_booked_once_however_often_it_is_told() -> None:
+    """A repeat after a reconnect changes neither position nor money."""
+    desk = venue()
+    desk.settle()
+    fill = desk.fill_event(desk.order_at("BUY_1"), 4, "t1")
+    for _ in range(3):
+        desk.step(fill)
+    assert desk.engine.position.lots == 4
+    assert len(desk.engine.tracker.fills) == 1
+    assert desk.engine.ledger.commission == Decimal("0.01")
+
+
+def test_a_fill_of_an_order_that_has_ended_is_still_booked_once() -> None:
+    """A cancel that arrives before the fill it lost against does not lose the fill; the order stays cancelled."""
+    desk = venue()
+    desk.settle()
+    order = desk.order_at("SELL_2")
+    fill = desk.fill_event(order, 3, "t1")
+    desk.step(OrderUpdate(client_order_id=order, state=OrderState.CANCELLED, ts_ns=1))
+    desk.step(fill)
+    desk.step(fill)
+    engine = desk.engine
+    assert engine.position.lots == -3
+    assert engine.ledger.inventory == engine.tracker.inventory == Decimal("-0.03")
+    assert engine.tracker.fills[0].side is Side.SELL and engine.tracker.fills[0].level_id == "SELL_2"
+    (ended,) = engine.orders.collect()
+    assert (ended.state, ended.filled) == (OrderState.CANCELLED, 0)
+    assert order not in engine.orders.by_id and engine.orders.late_events == 1
+
+
+@pytest.mark.parametrize(("order", "side", "lots"), [("gkr0-B7-1", Side.BUY, 2), ("gkx-B-S7-z", Side.SELL, -2)])
+def test_a_fill_of_an_order_of_ours_that_is_not_known_is_booked_once(order: str, side: Side, lots: int) -> None:
+    """With everything else lost, the side and the level of a fill are read from our client order id."""
+    desk = venue()
+    for _ in range(2):
+        desk.step(desk.fill_event(order, 2, "t1"))
+    assert desk.engine.position.lots == lots
+    assert [fill.side for fill in desk.engine.tracker.fills] == [side]
+
+
+def test_a_fill_of_a_foreign_order_is_refused_by_name() -> None:
+    """A fill of an order that no session of ours sent is never guessed a side; nothing is booked."""
+    desk = venue()
+    with pytest.raises(DataError, match="fill t1 is of order 'web_4711', which no session of ours has sent"):
+        desk.step(desk.fill_event("web_4711", 2, "t1"))
+    assert desk.engine.position.lots == 0 and not desk.engine.tracker.fills
+
+
+def test_partial_fills_do_not_replace_the_order() -> None:
+    """An order that is partly filled keeps its place; its level is quoted anew when it is full."""
+    desk = venue()
+    desk.settle()
+    order = desk.order_at("BUY_1")
+    desk.trade(order, 1)
+    desk.flush()
+    assert desk.tick() == []
+    desk.trade(order, 3)
+    desk.flush()
+    assert [place.level_id for place in desk.tick() if isinstance(place, Place)] == ["BUY_1"]
+
+
+def test_funding_goes_into_both_books() -> None:
+    """A funding payment enters the tracker and the ledger, and the identity still closes."""
+    desk = venue()
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.flush()
+    desk.step(FundingPaid(ts_ns=5, amount=Decimal("-0.0123")))
+    engine = desk.engine
+    assert engine.tracker.funding == engine.ledger.received == Decimal("-0.0123")
+    assert check_identity(engine.tracker, engine.ledger, "100").residual == 0
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------------
+
+
+def test_position_limit_switches_a_side_off_and_on_again() -> None:
+    """At position_limit the buys are withdrawn; after a sale they return. The refusals are counted."""
+    desk = venue(GRID.replace(position_limit="0.04"))
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.settle()
+    assert set(desk.levels()) == {"SELL_1", "SELL_2", "SELL_3"}
+    assert {(key.side, key.reason) for key in desk.engine.refusals.counts} == {(1, Reason.POSITION_LIMIT)}
+    desk.trade(desk.order_at("SELL_1"), 1)
+    desk.settle()
+    assert set(desk.levels()) >= {"BUY_1", "BUY_2", "BUY_3"}
+
+
+def test_max_position_counts_the_orders_that_rest() -> None:
+    """The position could not pass max_position even if every resting order of a side filled."""
+    desk = venue(max_position="0.09")  # two orders of 4 lots a side, not three
+    desk.settle()
+    assert set(desk.levels()) == {"BUY_1", "BUY_2", "SELL_1", "SELL_2"}
+    assert {(key.key, key.reason) for key in desk.engine.refusals.counts} == {
+        ("B3", Reason.POSITION_LIMIT), ("S3", Reason.POSITION_LIMIT),
+    }  # fmt: skip
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.settle()
+    held = desk.engine.position.lots
+    buys = sum(4 for level in desk.levels() if level.startswith("BUY"))
+    sells = sum(4 for level in desk.levels() if level.startswith("SELL"))
+    assert (held, buys, sells) == (4, 4, 12)
+    assert held + buys <= 9 and sells - held <= 9
+
+
+def test_max_position_counts_only_what_a_partly_filled_order_has_left() -> None:
+    """What has filled is in the position already and is not counted twice."""
+    desk = venue(max_position="0.08")
+    desk.settle()
+    assert len(desk.alive) == 4
+    desk.trade(desk.order_at("BUY_1"), 2)
+    desk.settle()
+    assert {level for level in desk.levels() if level.startswith("BUY")} == {"BUY_1", "BUY_2"}  # 2 held + 2 + 4
+
+
+def test_max_notional_is_the_value_of_the_whole_side() -> None:
+    """The limit is on what the position would be worth at the level's price, resting orders included."""
+    desk = venue(max_notional="8")  # 100 USDT a unit: .08 units
+    desk.settle()
+    assert set(desk.levels()) == {"BUY_1", "BUY_2", "SELL_1"}  # .08 at 101.0 is 8.08
+    assert {key.reason for key in desk.engine.refusals.counts} == {Reason.NOTIONAL_LIMIT}
+
+
+def lose(desk: Venue, lots: int) -> None:
+    """Buy at BUY_1 with everything else withdrawn, so that a fall of the market loses money on `lots`."""
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), lots)
+    desk.flush()
+
+
+def test_shut_drawdown_gate_lets_only_risk_out() -> None:
+    """From max_drawdown on nothing is sent that adds to the position; orders that reduce it are."""
+    grid = GridConfig(planner="lattice", spacing_ticks=5, half_spread_ticks=5, levels=2, size="0.04")
+    desk = venue(grid, max_drawdown="0.1")
+    desk.settle()
+    desk.trade(desk.order_at("BUY_199"), 4)  # .04 at 99.5
+    desk.settle()
+    fallen = desk.tick(960)  # 3.5 * .04 = .14 lost
+    assert not [place for place in fallen if isinstance(place, Place) and place.side is Side.BUY]
+    desk.settle(960)
+    buys = [level for level in desk.levels() if level.startswith("BUY")]
+    sells = [level for level in desk.levels() if level.startswith("SELL")]
+    assert buys == []  # the old ones were off the plan, new ones are blocked
+    assert sells == ["SELL_193"], "one order takes the position to flat; a second would open a short one"
+    assert Reason.DRAWDOWN in {key.reason for key in desk.engine.refusals.counts}
+
+
+def test_drawdown_gate_opens_when_equity_has_recovered() -> None:
+    """The gate follows equity: back above the limit, the grid is quoted again."""
+    desk = venue(GRID.replace(recentre_bps=2_000), max_drawdown="0.1")
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.flush()
+    assert [place for place in desk.tick(970) if isinstance(place, Place)] == []
+    assert [place.level_id for place in desk.tick(1_000) if isinstance(place, Place)] == ["BUY_1"]
+
+
+@pytest.mark.parametrize("limit", ["max_loss_per_day", "max_orders_per_s"])
+def test_a_limit_that_is_not_enforced_is_refused(limit: str) -> None:
+    """A limit is kept or refused, never ignored."""
+    with pytest.raises(ConfigError, match=f"limits.{limit} is not enforced yet; take it out rather than trust it"):
+        venue(**{limit: "1"})
+
+
+def test_a_limit_off_the_lot_is_refused_at_the_start() -> None:
+    """max_position is a whole number of lots."""
+    with pytest.raises(ConfigError, match="max_position is 0.005, off the lot"):
+        venue(max_position="0.005")
+
+
+# --- refusals over time ----------------------------------------------------------------------------------------------------
+
+
+def test_refusals_count_episodes_and_time() -> None:
+    """A level that is refused twice has two episodes, and the time is that between refusal and return."""
+    engine = ExecutionEngine(INSTRUMENT, Config(grid=GRID))
+    calm, wide = Tick(bid_ticks=999, ask_ticks=1_001), Tick(bid_ticks=1_006, ask_ticks=1_007)
+    plan = engine.planner.plan(999, 1_001, 0)
+    engine.planner = type("Fixed", (), {"plan": lambda self, bid, ask, inventory: plan})()
+    for now, tick in enumerate((calm, wide, wide, calm, wide, calm)):
+        engine.step(tick, now * 100)
+    engine.refusals.close(600)
+    counted = {key: (count.episodes, count.total_ns) for key, count in engine.refusals.counts.items()}
+    assert counted == {("S1", -1, Reason.WOULD_CROSS): (2, 300)}
+
+
+def test_features_reach_the_fill_filter() -> None:
+    """With min_fill_prob the engine asks for features, and refuses levels while volatility is unknown."""
+    engine = ExecutionEngine(INSTRUMENT, Config(grid=GRID.replace(min_fill_prob=0.4)))
+    assert engine.needs_features
+    assert engine.step(Tick(bid_ticks=999, ask_ticks=1_001, features=Features(ts_ns=0, mid=100.0)), 0) == ()
+    assert "volatility is not known yet (warm-up) (FEATURE_WARMUP)" in str(engine.empty_reason)
+    known = Features(ts_ns=0, mid=100.0, natr_14_5m=0.02)
+    assert len(engine.step(Tick(bid_ticks=999, ask_ticks=1_001, features=known), 1)) == 2  # move 89 bps: 50 yes, 100 no

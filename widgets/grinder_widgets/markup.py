@@ -1,0 +1,68 @@
+"""Pieces of a page: sections, tables and figures as HTML, everything escaped."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from grinder_widgets.theme import count
+
+
+class Page:
+    """The figures of one page: their places in the text, and their data at its end."""
+
+    def __init__(self) -> None:
+        self._figures: list[str] = []
+
+    def figure(self, figure: Any, table: str = "", *, heading: bool = True) -> str:
+        """Return the place of a figure with its title and subtitle as text, which wraps where SVG would be cut."""
+        name = f"figure-{len(self._figures) + 1}"
+        title, subtitle = figure.layout.title.text, figure.layout.title.subtitle.text or ""
+        legend = any(trace.showlegend is not False for trace in figure.data) and len(figure.data) > 1
+        # Ready for the page: plotly merges a title of None into the template's, so it is emptied instead.
+        figure.update_layout(title={"text": "", "subtitle": {"text": ""}}, margin_t=40 if legend else 14)
+        payload = figure.to_json().replace("<", "\\u003c")
+        self._figures.append(f'<script type="application/json" data-figure="{name}">{payload}</script>\n')
+        head = f"<h3>{escape(title)}</h3>" if heading else ""
+        label = escape(f"{title}. {subtitle}")
+        details = f"<details><summary>Table</summary>{table}</details>" if table else ""
+        return (
+            f"<figure>{head}<figcaption>{escape(subtitle)}</figcaption>"
+            f'<div class="plot" id="{name}" role="img" aria-label="{label}" style="min-height:{figure.layout.height}px"></div>'
+            f"{details}</figure>"
+        )
+
+    def payload(self) -> str:
+        """Return the data of all figures, as scripts that the page reads."""
+        return "".join(self._figures)
+
+
+def section(name: str, title: str, body: str) -> str:
+    """Return a section with its heading; `body` is HTML."""
+    return f'<section id="{name}"><h2>{escape(title)}</h2>{body}</section>\n'
+
+
+def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]], *, of: int | None = None) -> str:
+    """Return a table; `of` rows exist, and the caption says when fewer are here."""
+    rows = list(rows)
+    head = "".join(f'<th scope="col" class="{look}">{escape(name)}</th>' for name, look in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td class="{look}">{escape(cell)}</td>' for (_, look), cell in zip(columns, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    some = f'<p class="note">{len(rows):,} of {count(of)} rows</p>' if of is not None and of > len(rows) else ""
+    return f'{some}<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def escape(value: object) -> str:
+    """Return a value as text that HTML shows as it is."""
+    return html.escape(str(value))
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON that cannot end the script it stands in."""
+    return json.dumps(value).replace("<", "\\u003c")
