@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hftbacktest import BUY, GTX, LIMIT, SELL, BacktestAsset, ROIVectorMarketDepthBacktest
+from hftbacktest import BUY, GTX, LIMIT, BacktestAsset, ROIVectorMarketDepthBacktest
 from hftbacktest.data.utils import binancefutures
 from numba import njit, uint64
 from numba.typed import Dict
@@ -71,11 +71,9 @@ def grid(backtest: Any, tick: float) -> None:
         values = orders.values()
         while values.has_next():
             order = values.get()
-            if order.cancellable:
-                if order.side == BUY and order.order_id not in bids:
-                    backtest.cancel(0, order.order_id, False)
-                elif order.side == SELL and order.order_id not in asks:
-                    backtest.cancel(0, order.order_id, False)
+            unwanted = order.order_id not in (bids if order.side == BUY else asks)
+            if order.cancellable and unwanted:
+                backtest.cancel(0, order.order_id, False)
         for number, price in bids.items():
             if number not in orders:
                 backtest.submit_buy_order(0, number, price, quantity, GTX, LIMIT, False)

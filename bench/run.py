@@ -40,11 +40,22 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
-        beside = "" if row["peer"] is None else f"   {row['peer']}: {row['peer_value']:.4g} {row['unit']}, ratio {row['ratio']:.2f}"
+        beside = (
+            ""
+            if row["peer"] is None
+            else f"   {row['peer']}: {row['peer_value']:.4g} {row['unit']}, ratio {row['ratio']:.2f}"
+        )
         print(f"{row['name']:<44}{row['value']:>12.4g} {row['unit']}{beside}")
 
 
-def row(name: str, value: float, unit: str, peer: str | None = None, peer_value: float | None = None, ratio: float | None = None) -> dict[str, Any]:
+def row(
+    name: str,
+    value: float,
+    unit: str,
+    peer: str | None = None,
+    peer_value: float | None = None,
+    ratio: float | None = None,
+) -> dict[str, Any]:
     """Return one line of the table."""
     return {"name": name, "value": value, "unit": unit, "peer": peer, "peer_value": peer_value, "ratio": ratio}
 
@@ -162,7 +173,9 @@ def memory(recording: Path) -> list[dict[str, Any]]:
         "replay(Recording.open(sys.argv[1]), load_config('examples/hftbacktest_grid.toml'));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(recording)], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(recording)], check=True, capture_output=True, text=True
+    ).stdout
     scale = 1024 if sys.platform != "darwin" else 1
     return [row("replay: peak memory of a fresh process", int(out) * scale / 2**20, "MiB")]
 

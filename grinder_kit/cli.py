@@ -134,7 +134,7 @@ def demo(
     from grinder_kit.simulation.replay import replay as run
 
     market = synthetic_market(seed=seed, minutes=minutes)
-    config = Config(grid=GridConfig(spacing_bps=8, levels=10, size="0.002", position_limit="0.02"))
+    config = Config(grid=GridConfig(spacing_bps=5, levels=10, size="0.002", position_limit="0.02"))
     with _bar("replaying", " events") as bar:
         result = run(market, config, progress=bar.update)
     page, file = out / "report.html", out / "grid.toml"

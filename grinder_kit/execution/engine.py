@@ -137,7 +137,8 @@ class ExecutionEngine:
         self._peak = Decimal(0)
         self._plan: Plan | None = None
         self._awaited: set[str] = set()  # orders of an old plan that must be gone before the new one is built
-        self._settled: tuple[tuple[Level, ...], Gates] | None = None  # what the last tick looked at, while it asked for nothing
+        # What the last tick looked at, while it asked for nothing.
+        self._settled: tuple[tuple[Level, ...], tuple[Refused, ...], Gates] | None = None
 
     # --- the one entrance -------------------------------------------------------------------------------------------
 
@@ -167,7 +168,9 @@ class ExecutionEngine:
         order = self.orders.by_id.get(event.client_order_id)
         key = order.key if order is not None else key_of(event.client_order_id)
         if key is None:
-            raise DataError(f"fill {event.trade_id} is of order {event.client_order_id!r}, which no session of ours has sent")
+            raise DataError(
+                f"fill {event.trade_id} is of order {event.client_order_id!r}, which no session of ours has sent"
+            )
         side = 1 if key[0] == "B" else -1
         fill = Fill(
             fill_id=event.trade_id,
@@ -210,12 +213,12 @@ class ExecutionEngine:
         reset = plan.reset_action if plan is not self._plan else ResetAction.NONE
         self._plan = plan
         if reset is ResetAction.NONE and self._settled is not None:
-            settled_at, settled_gates = self._settled
-            if settled_at is quoted and settled_gates == gates:
+            last_quoted, last_refused, last_gates = self._settled
+            if last_quoted is quoted and last_refused is refused and last_gates == gates:
                 return ()
-        commands, blocked = self._route(quoted, reset, gates, now_ns)
+        commands, blocked = self._route(quoted, refused, reset, gates, now_ns)
         self.refusals.update(refused, blocked, now_ns)
-        self._settled = (quoted, gates) if not commands and self.manager.config.min_fill_prob == 0 else None
+        self._settled = (quoted, refused, gates) if not commands and self.manager.config.min_fill_prob == 0 else None
         return commands
 
     def _withdraw(self) -> tuple[Command, ...]:
@@ -226,20 +229,23 @@ class ExecutionEngine:
         return explain_empty(refused) if plan.mode.active else f"mode {plan.mode} quotes nothing"
 
     def _route(
-        self, quoted: tuple[Level, ...], reset: ResetAction, gates: Gates, now_ns: int
+        self, quoted: tuple[Level, ...], refused: tuple[Refused, ...], reset: ResetAction, gates: Gates, now_ns: int
     ) -> tuple[tuple[Command, ...], list[Blocked]]:
         cancels: list[Command] = []
         places: list[Command] = []
         blocked: list[Blocked] = []
         by_key = {level.key: level for level in quoted}
+        # A new order there would take; one that has long rested there is about to fill, or has.
+        reached = {item.key: item.ticks for item in refused if item.reason is Reason.WOULD_CROSS}
         for order in list(self.orders):
             level = by_key.get(order.key)
-            if reset is ResetAction.HARD or (
-                reset is ResetAction.SOFT and (level is None or not self._conforms(order, level))
-            ):
+            stays = order.key in reached and abs(reached[order.key] - order.ticks) <= self._tolerance
+            off_plan = level is None and not stays
+            misfit = off_plan or (level is not None and not self._conforms(order, level))
+            if reset is ResetAction.HARD or (reset is ResetAction.SOFT and misfit):
                 self._awaited.add(order.client_order_id)
             # An awaited order that is still under way is cancelled later, though the new plan may have come to want it.
-            if level is None or order.client_order_id in self._awaited:
+            if off_plan or order.client_order_id in self._awaited:
                 action, reason = route_order(gates, _standing(order))
                 if action is Action.CANCEL:
                     cancels.append(self._cancel(order, Reason.RESET if level is not None else reason))
@@ -264,7 +270,7 @@ class ExecutionEngine:
                 places.append(self._place(level, now_ns))
             elif action is Action.CANCEL_REPLACE and own is not None:
                 cancels.append(self._cancel(own, reason))
-            elif action is Action.BLOCK:
+            elif action is Action.BLOCK and own is None:  # a standing order is quoted, though it may not be touched
                 blocked.append(Blocked(level.key, level.side, level.ticks, reason, reason.text))
         return (*cancels, *places), blocked
 

@@ -48,20 +48,21 @@ _drop_stale_cache()
 
 def compiled(function: Function) -> Function:
     """Compile a function of integers and small arrays; calling it compiles on first use, once per machine."""
-    return _compile(function)
+    return _compile(function, inline="never")
 
 
 def inlined(function: Function) -> Function:
-    """Compile a function into its caller, for what runs at every event: a call copies each array of its arguments."""
-    return _compile(function, forceinline=True)
+    """Compile a function into its only caller, for what runs at every event: a call copies each array of its arguments."""
+    return _compile(function, inline="always")
 
 
-def _compile(function: Function, **options: bool) -> Function:
+def _compile(function: Function, inline: str) -> Function:
     # Without Numba's memory manager nothing can be allocated, and no array is counted as it is handed about: the kernel
     # keeps all its memory in arrays made by Python, and runs five times faster.
-    dispatcher: Any = numba.njit(
-        cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, _nrt=False, **options
-    )(function)
+    njit: Any = numba.njit
+    dispatcher = njit(
+        cache=True, nogil=True, error_model="numpy", inline=inline, no_cfunc_wrapper=True, _nrt=False
+    )(function)  # fmt: skip
     # Between compiled functions every integer is an int64: otherwise 1, -1 and an int8 each compile a function again.
     template = dispatcher.get_call_template
     dispatcher.get_call_template = lambda args, kws: template([_wide(a) for a in args], kws)
@@ -69,5 +70,6 @@ def _compile(function: Function, **options: bool) -> Function:
 
 
 def _wide(kind: Any) -> Any:
-    kind = numba.types.unliteral(kind)
+    unliteral: Any = numba.types.unliteral
+    kind = unliteral(kind)
     return numba.types.int64 if isinstance(kind, numba.types.Integer) else kind

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ class Spool:
         self.rows = 0
         self._limit = rows_in_memory
         self._pending: list[tuple[Any, ...]] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._parts: list[Path] = []
 
     def add(self, *row: Any) -> None:
@@ -38,8 +40,10 @@ class Spool:
 
     def _spill(self) -> None:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="grinder-")
-        part = Path(self._folder.name) / f"{len(self._parts):06d}.parquet"
+            # Not a TemporaryDirectory, which warns when it goes with its owner, as it is meant to here.
+            self._folder = Path(tempfile.mkdtemp(prefix="grinder-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        part = self._folder / f"{len(self._parts):06d}.parquet"
         self._frame().write_parquet(part)
         self._parts.append(part)
         self._pending = []

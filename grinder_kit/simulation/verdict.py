@@ -30,7 +30,8 @@ class Verdict:
     @property
     def text(self) -> str:
         """The verdict as a sentence."""
-        digits = 2 if max(abs(self.per_hour), abs(self.low or 0.0), abs(self.high or 0.0)) >= 0.1 else 6
+        largest = max(abs(self.per_hour), abs(self.low or 0.0), abs(self.high or 0.0))
+        digits = 6 if 0 < largest < 0.1 else 2  # a coin-margined profit is a small number of coins
         rate = f"{self.per_hour:+,.{digits}f} {self.asset} per hour after fees"
         if self.low is None or self.high is None:
             return f"{rate}; {self.blocks} blocks of {BLOCK_S} s are too few for an interval"

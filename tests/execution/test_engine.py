@@ -276,7 +276,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             assert not here.alive
             return
         plan = engine.planner.plan(self.mid - 1, self.mid + 1, engine.position.lots)
-        quoted, _ = engine.manager.wanted(plan, Book(self.mid - 1, self.mid + 1), engine.position.lots)
+        quoted, refused = engine.manager.wanted(plan, Book(self.mid - 1, self.mid + 1), engine.position.lots)
+        reached = {level_id(item.key) for item in refused if item.reason is Reason.WOULD_CROSS}
         standing = here.levels()
         taken = set()
         for level in quoted:  # where two levels fall on one price only one can stand
@@ -285,7 +286,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             else:
                 assert abs(standing[level_id(level.key)] - level.ticks) <= engine.config.router.price_tolerance_ticks
             taken.add(level.ticks)
-        assert set(standing) <= {level_id(level.key) for level in quoted}, "what is off the plan is gone"
+        assert set(standing) - reached <= {level_id(level.key) for level in quoted}, "what is off the plan is gone"
 
     @invariant()
     def the_engine_knows_what_lives(self) -> None:
@@ -396,6 +397,35 @@ def test_a_price_where_an_own_order_lives_is_blocked_for_both_sides() -> None:
     assert desk.engine.decisions[Action.BLOCK, Reason.PRICE_OCCUPIED] == 1
     counted = {(key.key, key.reason) for key in desk.engine.refusals.counts}
     assert counted == {("S200", Reason.PRICE_OCCUPIED)}
+
+
+def test_an_order_where_a_new_one_would_cross_is_left_to_fill() -> None:
+    """When the market reaches a level its order stays: it is about to fill, and a cancel could only come too late."""
+    desk = venue(GRID.replace(recentre_bps=200))
+    desk.settle()
+    assert desk.tick(1_006) == []  # 1,005 / 1,007: SELL_1 at 1,005 is at the bid
+    assert set(desk.engine.refusals.counts) == {("S1", -1, Reason.WOULD_CROSS)}
+    desk.trade(desk.order_at("SELL_1"), 4)
+    desk.flush()
+    assert desk.tick(1_006) == []
+    assert [place.level_id for place in desk.tick(1_000) if isinstance(place, Place)] == ["SELL_1"]
+
+
+def test_an_order_elsewhere_than_its_crossing_level_is_cancelled() -> None:
+    """Only an order at its level's price is left there; one that should move is withdrawn."""
+    desk = venue(GRID.replace(skew_bps_at_limit=80, position_limit="0.08", recentre_bps=500))
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), 4)  # half a position: the centre moves down by 40 bps
+    desk.flush()
+    cancelled = {command.client_order_id for command in desk.tick(1_002) if isinstance(command, Cancel)}
+    assert desk.order_at("SELL_1") in cancelled  # it rests at 1,005; its level at 1,001 would cross
+
+
+def test_a_reset_withdraws_an_order_where_a_new_one_would_cross() -> None:
+    """HARD cancels everything, that order too."""
+    desk = venue(GRID.replace(reset_action="HARD", recentre_bps=20, spacing_bps=10))
+    desk.settle()
+    assert len(desk.tick(1_003, half_spread=5)) == len(desk.alive)
 
 
 def test_orders_off_the_plan_are_cancelled() -> None:
@@ -524,14 +554,15 @@ def test_a_hard_reset_cancels_everything_and_rebuilds() -> None:
 
 def test_a_hard_reset_takes_effect_though_the_ladder_looks_the_same() -> None:
     """A new centre whose levels fall on the same ticks still resets."""
-    grid = GridConfig(spacing_bps=100, levels=2, size="0.04", recentre_bps="0.1", reset_action="HARD", levels_up=0)
-    desk = venue(grid)
-    desk.settle(105)
-    assert len(desk.tick(105, half_spread=2)) == 0
-    first, levels = set(desk.alive), desk.levels()
+    desk = venue(
+        GridConfig(spacing_bps=5_000, levels=1, levels_up=0, size="0.04", recentre_bps="0.1", reset_action="HARD")
+    )
     desk.settle(100)
-    desk.settle(105)
-    assert not first & set(desk.alive) and desk.levels() == levels
+    first = desk.order_at("BUY_1")
+    assert desk.levels() == {"BUY_1": 50}
+    assert [command.client_order_id for command in desk.tick(101)] == [first]
+    desk.settle(101)
+    assert desk.levels() == {"BUY_1": 50} and desk.order_at("BUY_1") != first
 
 
 @pytest.mark.parametrize("reset", ["SOFT", "HARD"])
@@ -543,8 +574,9 @@ def test_a_reset_does_not_wait_for_ever_on_an_order_that_was_under_way(reset: st
     assert desk.tick(1_000) == []  # reset again: the orders would conform now
     desk.settle(1_000)
     assert desk.levels() == {"BUY_1": 995, "BUY_2": 990, "BUY_3": 985, "SELL_1": 1005, "SELL_2": 1010, "SELL_3": 1015}
-    desk.settle(1_010)
-    assert len(desk.alive) == 6
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.settle(1_000)
+    assert len(desk.alive) == 6, "nothing is waited for any more"
 
 
 # --- fills -----------------------------------------------------------------------------------------------------------------
@@ -658,12 +690,16 @@ def test_max_position_counts_the_orders_that_rest() -> None:
 
 def test_max_position_counts_only_what_a_partly_filled_order_has_left() -> None:
     """What has filled is in the position already and is not counted twice."""
-    desk = venue(max_position="0.08")
+    desk = venue(GRID.replace(size=None, size_schedule=("0.04", "0.04", "0.02")), max_position="0.1")
     desk.settle()
-    assert len(desk.alive) == 4
+    assert len(desk.alive) == 6
     desk.trade(desk.order_at("BUY_1"), 2)
+    desk.trade(desk.order_at("BUY_3"), 2)
     desk.settle()
-    assert {level for level in desk.levels() if level.startswith("BUY")} == {"BUY_1", "BUY_2"}  # 2 held + 2 + 4
+    assert set(desk.levels()) == {"BUY_1", "BUY_2", "SELL_1", "SELL_2", "SELL_3"}  # 4 held + 2 + 4 are 10
+    desk.trade(desk.order_at("SELL_3"), 2)
+    desk.settle()
+    assert "BUY_3" in desk.levels()  # 2 held + 2 + 4 + 2
 
 
 def test_max_notional_is_the_value_of_the_whole_side() -> None:
@@ -672,13 +708,6 @@ def test_max_notional_is_the_value_of_the_whole_side() -> None:
     desk.settle()
     assert set(desk.levels()) == {"BUY_1", "BUY_2", "SELL_1"}  # .08 at 101.0 is 8.08
     assert {key.reason for key in desk.engine.refusals.counts} == {Reason.NOTIONAL_LIMIT}
-
-
-def lose(desk: Venue, lots: int) -> None:
-    """Buy at BUY_1 with everything else withdrawn, so that a fall of the market loses money on `lots`."""
-    desk.settle()
-    desk.trade(desk.order_at("BUY_1"), lots)
-    desk.flush()
 
 
 def test_shut_drawdown_gate_lets_only_risk_out() -> None:
@@ -696,6 +725,17 @@ def test_shut_drawdown_gate_lets_only_risk_out() -> None:
     assert buys == []  # the old ones were off the plan, new ones are blocked
     assert sells == ["SELL_193"], "one order takes the position to flat; a second would open a short one"
     assert Reason.DRAWDOWN in {key.reason for key in desk.engine.refusals.counts}
+
+
+def test_with_the_gate_shut_the_way_out_follows_the_market() -> None:
+    """An order that reduces the position is moved to its new level; it does not count as risk on top of itself."""
+    desk = venue(GRID.replace(levels=1), max_drawdown="0.1")
+    desk.settle()
+    desk.trade(desk.order_at("BUY_1"), 4)
+    desk.flush()
+    desk.tick(960)
+    desk.settle(960)
+    assert desk.levels() == {"SELL_1": 965}
 
 
 def test_drawdown_gate_opens_when_equity_has_recovered() -> None:

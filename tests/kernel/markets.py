@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
@@ -56,11 +57,10 @@ class Kernel:
     """The compiled kernel over a market, stretch after stretch; responses by name."""
 
     def __init__(self, options: KernelOptions, market: MemoryMarket, funding: Sequence[tuple[int, int]] = ()) -> None:
-        import numpy as np
-
         times = np.array(funding, np.int64).reshape(-1, 2).T.copy()
         self.simulator = Simulator(options, times)
-        self._stretches = slices(market, options.feed)  # type: ignore[arg-type]
+        self.responses: list[Response] = []
+        self._stretches = slices(market, options.feed)
         self._stretch = next(self._stretches)
         self.simulator.load(self._stretch)
 
@@ -112,15 +112,20 @@ def play(
 # --- what Hypothesis draws ------------------------------------------------------------------------------------------------
 
 # Ten levels, so that each changes often and own orders share them; `scale` spreads them over millions of ticks. Bids live at
-# 1 to 6 and asks at 5 to 10: mostly apart, so that queues last, and at times crossed. One draw a thing: drawing is what costs.
-BIDS, ASKS = (1, 2, 3, 3, 4, 4, 4, 5, 6), (10, 9, 8, 7, 7, 7, 6, 6, 5)
+# 1 to 7 and asks at 4 to 10: mostly apart, so that queues last, and at times crossed; most happens at 4 and 7. One draw a
+# thing: drawing is what costs.
+BIDS, ASKS = (1, 2, 3, 3, 4, 4, 4, 4, 5, 6, 7), (10, 9, 8, 8, 7, 7, 7, 7, 6, 5, 4)
 LOTS = (1, 1, 2, 3, 5, 8, 13)
-TICKS = {"buy": BIDS, "sell": ASKS}
-LEVEL = st.sampled_from([(side, tick, lots) for side in TICKS for tick in TICKS[side] for lots in (0, 4, *LOTS)])
-PRINT = st.sampled_from([("sell" if own == "buy" else "buy", t, n) for own in TICKS for t in TICKS[own] for n in LOTS])
+LEVELS = {"buy": BIDS, "sell": ASKS}
+PRINTS = {"sell": (3, 4, 4, 4, 4, 5), "buy": (8, 7, 7, 7, 7, 6)}
+ORDERS = {1: (2, 3, 4, 4, 4, 4, 5, 6), -1: (9, 8, 7, 7, 7, 7, 6, 5)}
+LEVEL = st.sampled_from([(side, tick, lots) for side in LEVELS for tick in LEVELS[side] for lots in (0, 4, *LOTS)])
+PRINT = st.sampled_from([(side, tick, lots) for side in PRINTS for tick in PRINTS[side] for lots in LOTS])
 QUOTE = st.sampled_from([(bid, bid + gap, a, b) for bid in BIDS for gap in (1, 2, 3) for a in (1, 5) for b in (2, 8)])
 SNAPSHOT = st.sampled_from([(bids, asks, n) for bids in range(4) for asks in range(3) for n in LOTS if bids + asks])
-STEP = st.sampled_from([(kind, later, delay) for kind in range(16) for later in (-1, 0, 0, 1, 1, 2) for delay in range(4)])
+STEP = st.sampled_from(
+    [(kind, later, delay) for kind in range(16) for later in (-1, 0, 0, 1, 1, 2) for delay in range(4)]
+)
 
 
 @st.composite
@@ -146,12 +151,20 @@ def markets(draw: st.DrawFn, *, scale: int = 1) -> MemoryMarket:
             bids, asks, lots = draw(SNAPSHOT)
             levels = [("buy", t, lots) for t in (5, 4, 2)[:bids]] + [("sell", t, lots) for t in (6, 8)[:asks]]
             messages.append((now, local, "snapshot", last_id, levels))
-    spread = [(a, b, kind, id_, [(side, t * scale, n) for side, t, n in levels]) for a, b, kind, id_, levels in messages]
+    spread = [
+        (a, b, kind, id_, [(side, t * scale, n) for side, t, n in levels]) for a, b, kind, id_, levels in messages
+    ]
     return MemoryMarket(rows_of(spread), offset=draw(st.sampled_from([0, 5 * MS])))
 
 
 ORDER = st.sampled_from(
-    [(side, t, n, kind) for side, ticks in ((1, BIDS), (-1, ASKS)) for t in ticks for n in LOTS for kind in (0, 0, 0, 1, 2)]
+    [
+        (side, tick, lots, kind)
+        for side in ORDERS
+        for tick in ORDERS[side]
+        for lots in LOTS
+        for kind in (0, 0, 0, 0, 1, 2)
+    ]
 )
 
 

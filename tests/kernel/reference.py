@@ -59,19 +59,23 @@ class Book:
         self.fused, self.quote_id = fused, -1
 
     def best(self, side: int) -> int | None:
+        """Return the best price of a side."""
         return max(self.levels[side], key=lambda tick: tick * side, default=None)
 
     def inside(self, side: int, tick: int) -> bool:
+        """Whether a price would be the new best of its side."""
         best = self.best(side)
         return best is None or (tick - best) * side > 0
 
     def set(self, side: int, tick: int, lots: int) -> None:
+        """Let a level hold `lots`; what it crosses goes."""
         self.levels[side].pop(tick, None)
         if lots:
             self.levels[side][tick] = lots
             self.levels[-side] = {t: q for t, q in self.levels[-side].items() if (t - tick) * side > 0}
 
     def clear(self, side: int, tick: int) -> None:
+        """Remove the levels from the best to `tick`."""
         self.levels[side] = {t: q for t, q in self.levels[side].items() if (t - tick) * side < 0}
 
     def apply(self, event: Event) -> bool:
@@ -121,6 +125,7 @@ class Reference:
     # --- the clock ---
 
     def run(self, until: int) -> tuple[int, list[dict[str, int]]]:
+        """Run to `until`, or to the next response."""
         never = 1 << 62
         while True:  # at equal times: responses, market, funding, orders
             times = (
@@ -149,11 +154,13 @@ class Reference:
                 self.arrive(now, *self.inbox.pop(0)[1])
 
     def submit(self, commands: Sequence[Command], now: int) -> None:
+        """Send commands; they arrive after the entry latency."""
         self.inbox += [(now + self.o.entry_ns[0], command) for command in commands]
 
     def respond(
         self, ts: int, what: int, order: int, side: int, tick: int, lots: int, leaves: int, maker: int, cause: int
     ) -> None:
+        """Answer; the answer is seen after the response latency."""
         seen = ts + self.o.response_ns[0]
         values = (what, ts, seen, order, side, tick, lots, leaves, maker, cause)
         names = ("type", "ts", "seen", "order", "side", "tick", "lots", "leaves", "maker", "cause")
@@ -162,6 +169,7 @@ class Reference:
     # --- the market ---
 
     def market(self, event: Event) -> None:
+        """Fill by trades through the price, by the queue, and by the other side's best reaching it."""
         side, tick, lots, ts = event.side, event.tick, event.lots, event.ts
         if event.kind == "trade":
             self.fill_beyond(-side, tick - side, ts, ex.BY_TRADE)  # strictly through
@@ -178,6 +186,7 @@ class Reference:
             self.fill_beyond(-side, tick, ts, ex.BY_QUOTE)
 
     def trade(self, at_price: list[Resting], lots: int, ts: int) -> None:
+        """Move own orders at the price of a trade forward, first come first served."""
         left = lots
         for order in at_price:
             order.ahead -= left
@@ -217,17 +226,20 @@ class Reference:
             order.ahead = max(order.ahead, min(ahead, 0.0))
 
     def fill_beyond(self, side: int, limit: int, ts: int, cause: int) -> None:
+        """Fill whole, best price first, whatever is at `limit` or better."""
         reached = [o for o in self.orders if o.side == side and (o.tick - limit) * side >= 0]
         for order in sorted(reached, key=lambda o: -o.tick * side):
             self.fill(order, order.leaves, ts, cause)
 
     def fill(self, order: Resting, lots: int, ts: int, cause: int) -> None:
+        """Fill a resting order at its own price."""
         order.leaves -= lots
         self.book_fill(order.side, order.tick, lots, maker=True)
         self.respond(ts, ex.FILLED, order.id, order.side, order.tick, lots, order.leaves, 1, cause)
         self.orders = [o for o in self.orders if o.leaves > 0]
 
     def book_fill(self, side: int, tick: int, lots: int, *, maker: bool) -> None:
+        """Add a fill to the account."""
         self.account["inventory"] += side * lots
         self.account["cash"] -= side * tick * lots
         self.account["maker_notional" if maker else "taker_notional"] += tick * lots
@@ -239,6 +251,7 @@ class Reference:
     # --- orders ---
 
     def arrive(self, ts: int, what: int, order: int, side: int, tick: int, lots: int, kind: int) -> None:
+        """Handle a command that has come to the exchange."""
         if what == ex.CANCEL:
             for o in self.orders:
                 if o.id == order:
@@ -261,6 +274,7 @@ class Reference:
         return None
 
     def quantity_ahead(self, side: int, tick: int) -> float:
+        """Return what a new order joins behind."""
         levels = self.book.levels[side]
         if tick in levels or not self.o.neighbours or self.book.inside(side, tick):
             return float(levels.get(tick, 0))
@@ -268,4 +282,5 @@ class Reference:
         return sum(near) / len(near) if near else 0.0
 
     def queue_ahead(self, order_id: int) -> float | None:
+        """Return the lots ahead of a resting order."""
         return next((o.ahead for o in self.orders if o.id == order_id), None)

@@ -16,7 +16,13 @@ from grinder_kit.model.instrument import Contract, Instrument
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
 TOY = Instrument(
-    symbol="TOYUSDT", venue="toy", base="TOY", quote="USDT", contract=Contract.LINEAR, tick=Decimal("0.1"), lot=Decimal("0.01")
+    symbol="TOYUSDT",
+    venue="toy",
+    base="TOY",
+    quote="USDT",
+    contract=Contract.LINEAR,
+    tick=Decimal("0.1"),
+    lot=Decimal("0.01"),
 )
 #: Levels 10 ticks apart around 1,000 ticks: 990, 980 and 1,010, 1,020.
 GRID = GridConfig(spacing_bps=100, levels=2, size="0.02", recentre_bps=1000)
@@ -27,7 +33,12 @@ class MemoryMarket:
     """Rows held in memory, in batches of any size; says of itself what is true of its rows."""
 
     def __init__(
-        self, rows: pl.DataFrame, instrument: Instrument = TOY, *, batch: int = 131_072, funding: pl.DataFrame | None = None
+        self,
+        rows: pl.DataFrame,
+        instrument: Instrument = TOY,
+        *,
+        batch: int = 131_072,
+        funding: pl.DataFrame | None = None,
     ) -> None:
         self.rows, self.instrument, self.batch = rows, instrument, batch
         self._funding = pl.DataFrame(schema=FUNDING_COLUMNS) if funding is None else funding
@@ -46,7 +57,12 @@ class MemoryMarket:
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says."""
-        return {"name": "script", "venue": self.instrument.venue, "symbol": self.instrument.symbol, "rows": len(self.rows)}
+        return {
+            "name": "script",
+            "venue": self.instrument.venue,
+            "symbol": self.instrument.symbol,
+            "rows": len(self.rows),
+        }
 
 
 class Wrapped:

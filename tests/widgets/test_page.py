@@ -169,13 +169,19 @@ def test_without_comparison_the_page_says_how_to_get_it(result: gk.Result) -> No
 def test_everything_foreign_is_escaped(result: gk.Result) -> None:
     """A name from outside cannot become markup or end a script."""
     evil = "</script><script>alert(1)</script><img src=x>"
-    market = {"name": evil, "venue": evil, "source": [{"name": evil, "sha256": evil}], "gaps": [{}]}
+    market = {
+        "name": evil,
+        "venue": evil,
+        "source": [{"name": evil, "sha256": evil}],
+        "gaps": [{}],
+        "partial": [{"name": evil, "after_line": 1234}],
+    }
     config = result.config.replace(provenance=result.config.provenance.replace(note=evil))
     changed = dataclasses.replace(result, market=market, config=config)
     text = page.render(changed)
     assert "alert(1)" in text and "<script>alert" not in text and "<img" not in text.split("/* Style")[0]
     assert parse(text).sections == ORDER
-    assert "The recording has 1 gap;" in text
+    assert "The recording has 1 gap;" in text and "was cut off after line 1,234;" in text
 
 
 def test_empty_grid_says_why(market: Any, config: gk.Config) -> None:

@@ -134,7 +134,7 @@ def waterfall(identity: Identity, asset: str, *, theme: Palette = LIGHT) -> Any:
         tickvals=list(range(len(bars))), ticktext=[name for name, *_ in bars], range=[-0.5, len(bars) - 0.5]
     )
     figure.update_xaxes(showgrid=False, zeroline=False, ticks="")
-    figure.update_yaxes(title_text=asset, range=[low - room * 1.2 * (low < 0), high + room * (high > 0)])
+    figure.update_yaxes(title_text=asset, range=[low - room * 1.2 * (low < 0), high + room])
     return figure
 
 
@@ -256,10 +256,12 @@ def markout(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
         side, horizon_s, mean_bps, low_bps, high_bps, fills: `markout_summary(result)`.
     theme : Palette
     """
+    sure = "Mean; too few blocks of 60 s had fills for intervals"
+    if not frame["low_bps"].is_null().all():
+        sure = "Mean with 90 % intervals from blocks of 60 s"
     figure = _figure(
-        theme, "Markout: where mid stood after a fill", "Mean with 90 % intervals from blocks of 60 s; below zero it moved against us",
-        height=360,
-    )  # fmt: skip
+        theme, "Markout: where mid stood after a fill", f"{sure}; below zero mid moved against us", height=360
+    )
     looks = (
         ("ALL", "all fills", "circle", theme.text, 1.0),
         ("BUY", "buys", "triangle-up", theme.buy, 0.93),
@@ -367,8 +369,6 @@ def refusals(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
     )  # fmt: skip
     if not order:
         _nothing(figure, "every planned level was quoted at all times", theme)
-        figure.update_xaxes(visible=False)
-        figure.update_yaxes(visible=False)
         return figure
     for side, word, colour, shape in (("BUY", "buy levels", theme.buy, "/"), ("SELL", "sell levels", theme.sell, "\\")):
         part = by.filter(pl.col("side") == side)
@@ -379,7 +379,7 @@ def refusals(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
             customdata=np.stack((part["episodes"].to_numpy(), part["levels"].to_numpy()), axis=1),
             hovertemplate=f"%{{y}}<br>{word}: %{{x:,.1f}} s, %{{customdata[0]:,}} times, %{{customdata[1]:,}} levels<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(barmode="stack", legend_traceorder="normal")
+    figure.update_layout(barmode="stack", legend_traceorder="normal", showlegend=True)
     figure.update_xaxes(title_text="time not quoted, s", rangemode="tozero", tickformat=",")
     figure.update_yaxes(
         categoryorder="array", categoryarray=[reason_text(code) for code in order], showgrid=False, ticks=""
@@ -485,9 +485,13 @@ def _marker(colour: str, *, hatched: bool, theme: Palette) -> dict[str, Any]:
 
 
 def _nothing(figure: Any, text: str, theme: Palette) -> None:
+    """Say what is missing instead of drawing axes of a scale that nothing has set."""
     figure.add_annotation(
         text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False, font={"size": 14, "color": theme.muted}
     )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_layout(height=200, showlegend=False)
 
 
 def _time_axis(figure: Any) -> None:

@@ -20,8 +20,8 @@ class Page:
         """Return the place of a figure with its title and subtitle as text, which wraps where SVG would be cut."""
         name = f"figure-{len(self._figures) + 1}"
         title, subtitle = figure.layout.title.text, figure.layout.title.subtitle.text or ""
-        legend = any(trace.showlegend is not False for trace in figure.data) and len(figure.data) > 1
-        # Ready for the page: plotly merges a title of None into the template's, so it is emptied instead.
+        legend = figure.layout.showlegend is not False and any(trace.showlegend is not False for trace in figure.data)
+        # As text they would be drawn twice.
         figure.update_layout(title={"text": "", "subtitle": {"text": ""}}, margin_t=40 if legend else 14)
         payload = figure.to_json().replace("<", "\\u003c")
         self._figures.append(f'<script type="application/json" data-figure="{name}">{payload}</script>\n')

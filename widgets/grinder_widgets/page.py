@@ -156,6 +156,10 @@ def _verdict(result: Result) -> str:
         callouts.append(
             f"The recording has {gaps} gap{'s' * (gaps > 1)}; after each, nothing new was quoted until the book was whole again."
         )
+    callouts += [
+        f"{cut['name']} was cut off after line {cut['after_line']:,}; only what precedes was replayed."
+        for cut in result.market.get("partial") or ()
+    ]
     return (
         '<section id="verdict"><h1>What does this grid earn here?</h1><div class="verdict"><div>'
         f'<p class="rate"><span>{escape(money(verdict.per_hour, verdict.asset, digits))}</span> <small>per hour after fees</small></p>'
@@ -245,7 +249,7 @@ def _fills(page: Page, result: Result) -> str:
         of=fills.height,
     )  # fmt: skip
     figure = figures.price_with_fills(result.mids, result.fills, result.instrument, markout=marked)
-    return page.figure(figure, below, heading=False)
+    return page.figure(figure, below if fills.height else "", heading=False)
 
 
 def _round_trips(page: Page, result: Result) -> str:
@@ -263,7 +267,7 @@ def _round_trips(page: Page, result: Result) -> str:
         ],
         of=trips.height,
     )  # fmt: skip
-    return page.figure(figures.round_trips(trips), below, heading=False)
+    return page.figure(figures.round_trips(trips), below if trips.height else "", heading=False)
 
 
 def _trust(page: Page, result: Result, sensitivity: pl.DataFrame | None) -> str:
@@ -346,6 +350,8 @@ def _origin(result: Result) -> str:
     if market.get("seed") is not None:
         facts.append(("seed", str(market["seed"])))
     facts += [(f"source {source['name']}", f"SHA-256 {source['sha256']}") for source in market.get("source") or ()]
+    if market.get("clock_offset_ns") is not None:
+        facts.append(("clock offset", f"{market['clock_offset_ns']:,} ns added to local times"))
     if "gaps" in market:
         facts.append(("gaps", f"{len(market['gaps'])}"))
     facts += [("digest", result.digest), ("computed by", f"grinder_kit {__version__}, engine path {result.engine}")]
