@@ -138,7 +138,7 @@ def demo(
     with _bar("replaying", " events") as bar:
         result = run(market, config, progress=bar.update)
     page, file = out / "report.html", out / "grid.toml"
-    _report(result, page)
+    _report(result, market, page)
     _save(config, result, f"synthetic seed={seed} minutes={minutes:g}", file)
     if as_json:
         _print_json(result.to_json())
@@ -203,6 +203,9 @@ def replay(
         typer.Option(metavar="REC", help="A recording, a folder, or 'synthetic seed=7 minutes=30'."),
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="X.html", help="Write a report: one page.")] = None,
+    compare: Annotated[
+        bool, typer.Option(help="In the report, run the grid under the other queue models too (four more replays).")
+    ] = True,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override a key, such as execution.queue=power.")
     ] = None,
@@ -225,7 +228,7 @@ def replay(
     except InvalidConfigError as error:
         raise _located(error, config, changes or []) from None
     if report is not None:
-        _report(result, report)
+        _report(result, market if compare else None, report)
     if as_json:
         _print_json(result.to_json())
         return
@@ -275,17 +278,24 @@ def _located(error: InvalidConfigError, file: Path, changes: list[str]) -> Inval
     return InvalidConfigError(found)
 
 
-def _report(result: Result, target: Path) -> None:
+def _report(result: Result, market: Market | None, target: Path) -> None:
+    """Write the page of a result; with its market, what other queue models would have said stands in it."""
+    from grinder_kit.simulation.sensitivity import fill_sensitivity
+
     try:
         import grinder_widgets as gw  # the one import in this direction: only `report` draws
 
-        write: Callable[[Result, Path], object] = gw.report
+        write: Callable[..., object] = gw.report
     except ModuleNotFoundError as error:
         if error.name != "plotly":
             raise
         raise ConfigError("a report needs plotly: pip install 'grinder-kit[report]'") from None
+    others = None
+    if market is not None:
+        with _bar("other queue models", " events") as bar:
+            others = fill_sensitivity(market, result.config, known=result, progress=bar.update)
     with _draft(target) as draft:
-        write(result, draft)
+        write(result, draft, sensitivity=others)
 
 
 def _save(config: Config, result: Result, market: str, target: Path) -> None:

@@ -132,7 +132,7 @@ class Simulator:
 
     @property
     def more(self) -> bool:
-        """Whether anything is still to come: market, orders under way, responses under way."""
+        """Whether anything is still to come: the rest of the stretch, orders under way, responses under way."""
         head, stretch = self.exchange.head, self._slice
         return bool(
             head[ex.IN_FIRST] < head[ex.IN_LAST]

@@ -64,7 +64,7 @@ def replay(
     position : PositionSource, optional
         Another bookkeeping of the position for the side limits; for tests.
     progress : callable, optional
-        Called with the number of market events after each stretch.
+        Called after each stretch of the market with the number of its events.
 
     Returns
     -------
@@ -166,7 +166,7 @@ class _Run:
             if not stretch.final:
                 self._run_to(stretch.until_ns)
             if progress is not None:
-                progress(self.events)
+                progress(len(stretch.exchange.ts))
         if now is None:
             raise DataError("the market has no events; import it again, or choose another window")
         return self._result(now)

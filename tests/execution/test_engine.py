@@ -498,10 +498,11 @@ def test_stale_data_block_new_orders_but_not_cancels() -> None:
 
 
 def test_stale_data_replace_nothing() -> None:
-    """With stale data an order at the old price of its level stays."""
+    """With stale data an order at the old price of its level stays, and counts as quoted."""
     desk = venue()
     desk.settle()
     assert desk.tick(1_003, stale=True) == []
+    assert desk.engine.refusals.counts == {}
     assert len(desk.tick(1_003)) == 6
 
 

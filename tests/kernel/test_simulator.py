@@ -31,20 +31,19 @@ def test_market_is_never_skipped() -> None:
 
 
 def test_more_until_the_last_response() -> None:
-    """There is more to come while market, an order or a response is under way; a fill of nothing leaves nothing."""
-    kernel = Kernel(KernelOptions(), MemoryMarket(rows_of([BOOK])))
+    """There is more to come while an order or a response is under way; nothing sent is nothing to come."""
+    later: Message = (START + MS, START + MS, "depth", 2, [("buy", 4, 9)])
+    kernel = Kernel(KernelOptions(), MemoryMarket(rows_of([BOOK, later])))
     simulator = kernel.simulator
-    kernel.run(START - MS)
-    assert simulator.more
-    kernel.run(START)
+    kernel.run(START + MS)
     assert not simulator.more
-    simulator.submit([], START)
+    simulator.submit([], START + MS)
     assert not simulator.more
-    simulator.submit([(ex.PLACE, 1, 1, 3, 1, ex.POST_ONLY)], START)
-    assert kernel.run(START + 19 * MS) == (START + 19 * MS, [])
+    simulator.submit([(ex.PLACE, 1, 1, 3, 1, ex.POST_ONLY)], START + MS)
+    assert kernel.run(START + 20 * MS) == (START + 20 * MS, [])
     assert simulator.more
     reached, (response,) = kernel.run(START + SECOND)
-    assert (reached, response["type"]) == (START + 20 * MS, ex.ACCEPTED)
+    assert (reached, response["type"]) == (START + 21 * MS, ex.ACCEPTED)
     assert not simulator.more
 
 

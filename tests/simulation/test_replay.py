@@ -244,11 +244,11 @@ def test_a_gap_in_the_feed_stops_new_orders_for_a_while() -> None:
 
 
 def test_progress_counts_the_events() -> None:
-    """The callback hears of every stretch, and of all events in the end."""
+    """The callback hears the number of events of every stretch."""
     heard: list[int] = []
     result = replay(round_trip().market(batch=4), CONFIG, progress=heard.append)
-    assert heard == sorted(heard) and len(heard) > 2
-    assert heard[-1] == result.events
+    assert len(heard) > 2
+    assert sum(heard) == result.events
 
 
 def test_the_result_names_its_market_and_engine() -> None:

@@ -136,7 +136,7 @@ def _verdict(result: Result) -> str:
         )
     base = "contracts" if result.instrument.inverse else result.instrument.base
     small = money_digits(s["equity"], s["max_drawdown"])
-    causes = " · ".join(f"{name} {n:,}" for name, n in s["causes"].items() if n)
+    causes = " · ".join(f"{name}\u00a0{n:,}" for name, n in s["causes"].items() if n)
     tiles = [
         ("Net profit", money(s["equity"], asset, small), f"in {duration(s['duration_s'])}"),
         ("Fills", f"{s['trades']:,}", causes or "none"),
@@ -281,10 +281,10 @@ def _trust(page: Page, result: Result, sensitivity: pl.DataFrame | None) -> str:
             for row in summary.iter_rows(named=True)
         ],
     )  # fmt: skip
-    note = (
-        '<p class="note">No fitted fill model was used, so there is no calibration to show; instead: what mid did after each '
-        "fill, and the same grid under other assumptions about the queue.</p>"
-    )
+    instead = "what mid did after each fill"
+    if sensitivity is not None:
+        instead += ", and the same grid under other assumptions about the queue"
+    note = f'<p class="note">No fitted fill model was used, so there is no calibration to show; instead: {instead}.</p>'
     left = page.figure(figures.markout(summary), below)
     if sensitivity is None:
         code = "gw.report(result, path, sensitivity=fill_sensitivity(market, config))"
