@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,10 +52,22 @@ def compare(assumed: KernelOptions, market: MemoryMarket, script: Any) -> None:
     account, inverse = kernel.simulator.exchange.account, kernel.simulator.exchange.inverse
     assert {name: account[at] for name, at in ACCOUNT.items()} == plain.account
     assert list(inverse) == pytest.approx(plain.inverse)
+    check_filters(kernel)
     levels = kernel.simulator.exchange.book
     for side in (1, -1):
         for tick, lots in plain.book.levels[side].items():
             assert bk.quantity(levels, side, tick) == lots
+
+
+def check_filters(kernel: Kernel) -> None:
+    """What the exchange keeps to find own orders quickly says what its orders say."""
+    exchange = kernel.simulator.exchange
+    own = exchange.resting[: exchange.head[ex.RESTING]]
+    counts = np.zeros_like(exchange.own_ticks)
+    np.add.at(counts, ((1 - own[:, ex.SIDE]) // 2, own[:, ex.TICK] % counts.shape[1]), 1)
+    assert (exchange.own_ticks == counts).all()
+    assert exchange.head[ex.MAX_BUY] == own[own[:, ex.SIDE] > 0, ex.TICK].max(initial=bk.NO_BID)
+    assert exchange.head[ex.MIN_SELL] == own[own[:, ex.SIDE] < 0, ex.TICK].min(initial=bk.NO_ASK)
 
 
 @settings(max_examples=400)
