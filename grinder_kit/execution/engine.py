@@ -186,9 +186,9 @@ class ExecutionEngine:
             level_id=level_id(key),
             policy=self.config.grid.planner,
         )
+        self.tracker.record_fill(fill)  # first: it refuses the same id with other content, and books nothing then
         if not self.ledger.apply(fill):
             return  # booked before: a repeat after a reconnect
-        self.tracker.record_fill(fill)
         self.position.book(side, event.quantity_lots)
         ended = self.orders.fill(event.client_order_id, event.quantity_lots, event.ts_ns)
         if ended is not None and ended.state.terminal:

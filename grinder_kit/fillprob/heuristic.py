@@ -60,7 +60,7 @@ def estimate_fill_probability(
     Raises
     ------
     ConfigError
-        For a side that is none, no mid, no volatility (warm-up), a horizon that is not above zero.
+        For a side that is none, a price that is none, no mid, no volatility (warm-up), a horizon that is not above zero.
 
     Examples
     --------
@@ -75,6 +75,8 @@ def estimate_fill_probability(
         raise ConfigError(f"mid is {mid}; a fill probability needs a mid above zero")
     if not 0 <= natr < math.inf:
         raise ConfigError(f"natr_14_5m is {natr}; a fill probability needs the volatility (still warming up?)")
+    if not 0 < float(order_price) < math.inf:
+        raise ConfigError(f"order_price is {order_price}; write a price above zero")
     if not 0 < horizon_s < math.inf:
         raise ConfigError(f"horizon_s is {horizon_s}; write seconds above zero")
     sign = Side(side).sign

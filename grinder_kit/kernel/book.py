@@ -120,21 +120,18 @@ def _put(book: Book, side: int, tick: int, lots: int) -> None:
 def next_level(book: Book, side: int, tick: int) -> int:
     """Return the best level of a side that is worse than `tick`; NO_BID or NO_ASK when there is none."""
     row, base = (1 - side) >> 1, book.head[BASE]
-    none = NO_BID if side > 0 else NO_ASK
-    best = none
-    start = tick - side - base
-    at = min(start, WINDOW - 1) if side > 0 else max(start, 0)
-    beyond = at != start  # the search starts on the near side of the window, where far levels may come first
+    best = NO_BID if side > 0 else NO_ASK
+    # Only a new best can stand on the near side of the window (see `ready`): what is worse lies in it or behind it.
+    at = tick - side - base
+    at = min(at, WINDOW - 1) if side > 0 else max(at, 0)
     while 0 <= at < WINDOW:
         if book.levels[row, at] > 0:
-            best = base + at
-            break
+            return base + at
         at -= side
-    if best == none or beyond:
-        for slot in range(book.far.shape[2]):
-            key = book.far[row, 0, slot]
-            if book.far[row, 1, slot] > 0 and (tick - key) * side > 0 and (key - best) * side > 0:
-                best = key
+    for slot in range(book.far.shape[2]):
+        key = book.far[row, 0, slot]
+        if book.far[row, 1, slot] > 0 and (tick - key) * side > 0 and (key - best) * side > 0:
+            best = key
     return best
 
 

@@ -22,6 +22,7 @@ from grinder_kit.model.market import Features
 QUEUE_MODELS = {
     "risk_averse": RISK_AVERSE, "power": POWER, "pro_rata": PRO_RATA, "optimistic": OPTIMISTIC, "touch": TOUCH,
 }  # fmt: skip
+_NO_RESPONSES = np.zeros((0, ex.R_SIZE), np.int64)
 _advance = compiled(features.advance)
 _read = compiled(features.read)
 
@@ -166,6 +167,8 @@ class Simulator:
             self.eyes = self.eyes._replace(book=bk.with_room(self.eyes.book))
         head = self.exchange.head
         first, last = int(head[ex.OUT_FIRST]), int(head[ex.OUT_LAST])
+        if first == last or self.exchange.outbox[first, ex.R_SEEN] > reached:
+            return reached, _NO_RESPONSES
         due = first + int(np.searchsorted(self.exchange.outbox[first:last, ex.R_SEEN], reached, side="right"))
         responses = self.exchange.outbox[first:due].copy()
         if due == last:

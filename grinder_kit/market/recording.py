@@ -16,7 +16,7 @@ from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS, funding_path
 from grinder_kit.market.writer import RecordingWriter as RecordingWriter
 from grinder_kit.model.instrument import Instrument
 
-_READ = 131_072  # rows read at once, whatever the row groups: 8 MB
+_READ = 32_768  # rows read at once, whatever the row groups: 2 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-ROWS_IN_MEMORY = 200_000
+ROWS_IN_MEMORY = 10_000  # some 10 MB: a row of Decimals weighs about a kilobyte
 
 
 class Spool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from grinder_kit.decision.reason import Reason
 from grinder_kit.decision.routing import Action
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.execution.fill_tracker import FillConflictError
 from grinder_kit.execution.ledger import check_identity
 from grinder_kit.model.config import Config, GridConfig, Limits
 from grinder_kit.model.event import (
@@ -595,6 +597,18 @@ def test_a_fill_is_booked_once_however_often_it_is_told() -> None:
     assert desk.engine.ledger.commission == Decimal("0.01")
 
 
+def test_a_fill_id_with_other_content_is_refused_and_nothing_is_booked() -> None:
+    """One trade cannot have two quantities: the second telling is an error, not a silent repeat."""
+    desk = venue()
+    desk.settle()
+    order = desk.order_at("BUY_1")
+    desk.step(desk.fill_event(order, 4, "t1"))
+    with pytest.raises(FillConflictError, match="t1"):
+        desk.step(desk.fill_event(order, 5, "t1"))
+    assert desk.engine.position.lots == 4
+    assert desk.engine.ledger.inventory == desk.engine.tracker.inventory == Decimal("0.04")
+
+
 def test_a_fill_of_an_order_that_has_ended_is_still_booked_once() -> None:
     """A cancel that arrives before the fill it lost against does not lose the fill; the order stays cancelled."""
     desk = venue()
@@ -776,6 +790,20 @@ def test_refusals_count_episodes_and_time() -> None:
     engine.refusals.close(600)
     counted = {key: (count.episodes, count.total_ns) for key, count in engine.refusals.counts.items()}
     assert counted == {("S1", -1, Reason.WOULD_CROSS): (2, 300)}
+
+
+def test_an_empty_grid_whose_reason_changes_is_looked_at_again() -> None:
+    """That no level is quoted twice in a row does not mean that nothing changed: each reason has its own time."""
+    banded = dataclasses.replace(INSTRUMENT, band_up=Decimal("1.02"), band_down=Decimal("0.98"))
+    engine = ExecutionEngine(banded, Config(grid=GRID.replace(levels=1, levels_down=0, recentre_bps=5_000)))
+    engine.step(Tick(bid_ticks=999, ask_ticks=1_001), 0)
+    engine.step(OrderUpdate(client_order_id="gkr0-S1-1", state=OrderState.REJECTED, ts_ns=1), 1)
+    engine.step(Tick(bid_ticks=1_006, ask_ticks=1_008), 100)  # SELL_1 at 1,005 would cross
+    engine.step(Tick(bid_ticks=1_100, ask_ticks=1_102), 200)  # and lies 8.7 % under mid
+    engine.refusals.close(300)
+    assert {key.reason: count.total_ns for key, count in engine.refusals.counts.items()} == {
+        Reason.WOULD_CROSS: 100, Reason.PRICE_BAND: 100,
+    }  # fmt: skip
 
 
 def test_features_reach_the_fill_filter() -> None:

@@ -192,6 +192,8 @@ GOOD = {"mid": 100.0, "natr_14_5m": 0.002, "ofi_zscore": 0.0}
         ({"natr_14_5m": math.nan}, "natr_14_5m is nan"),
         ({"natr_14_5m": math.inf}, "natr_14_5m is inf"),
         ({"natr_14_5m": -0.001}, "natr_14_5m is -0.001"),
+        ({"price": Decimal("NaN")}, "order_price is NaN; write a price above zero"),
+        ({"price": Decimal(0)}, "order_price is 0"),
         ({"horizon_s": 0}, "horizon_s is 0; write seconds above zero"),
         ({"horizon_s": -60}, "horizon_s is -60"),
         ({"horizon_s": math.nan}, "horizon_s is nan"),
@@ -202,7 +204,9 @@ def test_bad_input_is_refused_by_name(changes: dict[str, Any], text: str) -> Non
     """No probability is made up: each input that cannot be used is named."""
     features = {key: changes.get(key, value) for key, value in GOOD.items()}
     with pytest.raises(ConfigError, match=text):
-        estimate_fill_probability(Decimal("99.9"), changes.get("side", "BUY"), features, changes.get("horizon_s", 60))
+        estimate_fill_probability(
+            changes.get("price", Decimal("99.9")), changes.get("side", "BUY"), features, changes.get("horizon_s", 60)
+        )
 
 
 def test_it_compiles_to_the_same_bits() -> None:
