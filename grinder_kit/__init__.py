@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from grinder_kit.decision.constraints import ConstraintProvider
     from grinder_kit.decision.grid_manager import GridManager
     from grinder_kit.errors import (
         ConfigError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from grinder_kit.execution.fill_tracker import FillTracker
     from grinder_kit.fillprob.heuristic import estimate_fill_probability
     from grinder_kit.market.binance_ws import import_binance_ws
+    from grinder_kit.market.features import FeatureState, features
     from grinder_kit.market.recording import Recording
     from grinder_kit.market.synthetic import synthetic_market
     from grinder_kit.model.config import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from grinder_kit.model.fill import Fill, RoundTrip
     from grinder_kit.model.grid import GridLevel, GridPlan
     from grinder_kit.model.instrument import Instrument
+    from grinder_kit.model.market import Features
     from grinder_kit.model.order import OrderState, OrderType, Side
     from grinder_kit.simulation.replay import replay
     from grinder_kit.simulation.result import Result
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
 #: Public name to the module that has it; the one list of what users may rely on.
 _HOME = {
     # markets
+    "FeatureState": "market.features",
+    "Features": "model.market",
+    "features": "market.features",
     "Instrument": "model.instrument",
     "Recording": "market.recording",
     "import_binance_ws": "market.binance_ws",
@@ -64,6 +70,7 @@ _HOME = {
     "load_config": "model.config_file",
     "save_config": "model.config_file",
     # the grid
+    "ConstraintProvider": "decision.constraints",
     "GridLevel": "model.grid",
     "GridManager": "decision.grid_manager",
     "GridPlan": "model.grid",
@@ -97,9 +104,12 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConnectivityError",
+    "ConstraintProvider",
     "DataError",
     "ExecutionConfig",
     "ExecutionEngine",
+    "FeatureState",
+    "Features",
     "Fill",
     "FillTracker",
     "GridConfig",
@@ -125,6 +135,7 @@ __all__ = [
     "Side",
     "VenueError",
     "estimate_fill_probability",
+    "features",
     "import_binance_ws",
     "load_config",
     "replay",
