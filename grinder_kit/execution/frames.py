@@ -21,7 +21,7 @@ _VIEW = pl.Enum([view.value for view in PairingView])
 _AVERAGE_PRICE_SCALE = 8  # a mean of entries lies between two ticks; venues print it with 8 decimals
 
 
-def _scale(step: Decimal) -> int:
+def decimals(step: Decimal) -> int:
     """Return the decimals of a step: 2 for 0.01, 0 for 10."""
     exponent = step.normalize().as_tuple().exponent
     assert isinstance(exponent, int)  # steps are finite
@@ -48,8 +48,8 @@ def fills_frame(fills: Iterable[Fill], instrument: Instrument) -> pl.DataFrame:
         "level_id": pl.String,
         "ts_ns": pl.Int64,
         "side": _SIDE,
-        "price": _decimal(_scale(instrument.tick)),
-        "quantity": _decimal(_scale(instrument.lot)),
+        "price": _decimal(decimals(instrument.tick)),
+        "quantity": _decimal(decimals(instrument.lot)),
         "price_ticks": pl.Int64,
         "quantity_lots": pl.Int64,
         "commission": _decimal(money_scale(instrument)),
@@ -71,7 +71,7 @@ def fills_frame(fills: Iterable[Fill], instrument: Instrument) -> pl.DataFrame:
         )
         for fill in fills
     ]
-    return _frame(rows, schema)
+    return rows_frame(rows, schema)
 
 
 def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.DataFrame:
@@ -80,7 +80,7 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
     `side` is the entry's. Money is rounded to 12 decimals, 18 for inverse (which changes nothing for spot and linear,
     unless tick times lot is finer or the view is average). `net_bps` is net profit over the value of the entry.
     """
-    money, tick = _decimal(money_scale(instrument)), _scale(instrument.tick)
+    money, tick = _decimal(money_scale(instrument)), decimals(instrument.tick)
     schema = {
         "rt_id": pl.String,
         "side": _SIDE,
@@ -89,7 +89,7 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
         "hold_time_ms": pl.Int64,
         "entry_price": _decimal(max(tick, _AVERAGE_PRICE_SCALE)),
         "exit_price": _decimal(tick),
-        "quantity": _decimal(_scale(instrument.lot)),
+        "quantity": _decimal(decimals(instrument.lot)),
         "gross_pnl": money,
         "commission": money,
         "net_pnl": money,
@@ -118,7 +118,7 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
         )
         for trip in trips
     ]
-    return _frame(rows, schema)
+    return rows_frame(rows, schema)
 
 
 def _net_bps(trip: RoundTrip, instrument: Instrument) -> float:
@@ -128,7 +128,8 @@ def _net_bps(trip: RoundTrip, instrument: Instrument) -> float:
     return float(ROUNDED.divide(EXACT.multiply(trip.net_pnl, 10_000), value))
 
 
-def _frame(rows: list[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+def rows_frame(rows: list[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+    """Return rows as a frame of exactly this schema; Decimals are rounded to their column's scale, halves to even."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     return pl.DataFrame(
         [_series(name, column, dtype) for (name, dtype), column in zip(schema.items(), columns, strict=True)]

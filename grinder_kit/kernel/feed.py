@@ -137,7 +137,7 @@ def _whole_messages(market: Market) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     rest: pl.DataFrame | None = None
-    for batch in market.batches(32_768):
+    for batch in market.batches():
         rows = batch if rest is None else pl.concat((rest, batch))
         if rows.is_empty():
             continue

@@ -13,10 +13,9 @@ from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.market.opening import OpeningBook
 from grinder_kit.market.part import Part, read_metadata
 from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS, funding_path
+from grinder_kit.market.source import BATCH_ROWS
 from grinder_kit.market.writer import RecordingWriter as RecordingWriter
 from grinder_kit.model.instrument import Instrument
-
-_READ = 32_768  # rows read at once, whatever the row groups: 2 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,7 @@ class Recording:
                 latest = last + moved if latest is None else max(latest, last + moved)
         return worst
 
-    def batches(self, rows: int = 131_072) -> Iterator[pl.DataFrame]:
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the recorded columns in row order, `rows` at a time, from the start at each call.
 
         The batches are the same however the file's row groups were cut, and memory does not grow with the recording. A window
@@ -120,7 +119,7 @@ class Recording:
             raise ConfigError(f"rows is {rows}; write 1 or more")
         held: list[pl.DataFrame] = []
         count = 0
-        for chunk in self._rows(max(rows, _READ)):
+        for chunk in self._rows(max(rows, BATCH_ROWS)):
             held.append(chunk)
             count += chunk.height
             if count < rows:

@@ -12,7 +12,6 @@ from grinder_kit.model.market import EventKind, EventSide
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "grinder"
-ROW_GROUP = 32_768  # rows a row group that we write; readers do not depend on it
 
 KIND = pl.Enum([kind.value for kind in EventKind])
 SIDE = pl.Enum([side.value for side in EventSide])

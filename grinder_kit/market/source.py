@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from grinder_kit.model.instrument import Instrument
 
 
+#: Rows in a batch unless asked otherwise, in a read, and in a row group that we write: 2 MB, so that many files need little
+#: more memory than one. What is computed does not depend on it.
+BATCH_ROWS = 32_768
+
+
 @runtime_checkable
 class Market(Protocol):
     """Rows of one instrument's market, in the order of their source."""
@@ -30,7 +35,7 @@ class Market(Protocol):
         """How far back a later row may lie, by the exchange's clock and by the local one."""
         ...
 
-    def batches(self, rows: int = 131_072) -> Iterator[pl.DataFrame]:
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the recorded columns in row order, at most `rows` at a time, from the start at each call."""
         ...
 

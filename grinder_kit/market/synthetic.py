@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from grinder_kit.errors import ConfigError
+from grinder_kit.market.source import BATCH_ROWS
 from grinder_kit.model.instrument import Contract, Instrument
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class SyntheticMarket:
                 f"minutes is {self.minutes:g}; write a number above 0 and at most {LONGEST_MINUTES} (31 days)"
             )
 
-    def batches(self, rows: int = 131_072) -> Iterator[pl.DataFrame]:
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the recorded columns in row order, `rows` at a time, from the start at each call."""
         import numpy as np
 

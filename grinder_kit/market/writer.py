@@ -17,7 +17,8 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from grinder_kit.errors import DataError
-from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS, METADATA_KEY, ROW_GROUP, SCHEMA_VERSION, funding_path
+from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS, METADATA_KEY, SCHEMA_VERSION, funding_path
+from grinder_kit.market.source import BATCH_ROWS
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.market import EventKind
 
@@ -74,7 +75,7 @@ class RecordingWriter:
         self._tally.add(rows)
         self._pending.append(rows)
         self._pending_rows += rows.height
-        if self._pending_rows >= ROW_GROUP:
+        if self._pending_rows >= BATCH_ROWS:
             self._flush(whole_groups=True)
 
     def finish(
@@ -139,9 +140,9 @@ class RecordingWriter:
         if not self._pending:
             return
         rows = pl.concat(self._pending)
-        cut = rows.height // ROW_GROUP * ROW_GROUP if whole_groups else rows.height
-        for at in range(0, cut, ROW_GROUP):
-            self._sink.put(rows[at : min(at + ROW_GROUP, cut)])
+        cut = rows.height // BATCH_ROWS * BATCH_ROWS if whole_groups else rows.height
+        for at in range(0, cut, BATCH_ROWS):
+            self._sink.put(rows[at : min(at + BATCH_ROWS, cut)])
         rest = rows[cut:]
         self._pending, self._pending_rows = ([rest] if rest.height else []), rest.height
 
@@ -156,8 +157,8 @@ class RecordingWriter:
             exchange_ns=stamp.then(pl.col("local_ns") + offset).otherwise(pl.col("exchange_ns"))
         )
         try:
-            for at in range(0, self._tally.rows, ROW_GROUP):
-                rows = scan.slice(at, ROW_GROUP).collect()
+            for at in range(0, self._tally.rows, BATCH_ROWS):
+                rows = scan.slice(at, BATCH_ROWS).collect()
                 tally.add(rows)
                 self._sink.put(rows)
         finally:
@@ -242,7 +243,7 @@ class _Sink:
         try:
             register_io_source(self._rows, schema=COLUMNS).sink_parquet(
                 self._path,
-                row_group_size=ROW_GROUP,
+                row_group_size=BATCH_ROWS,
                 compression_level=1,  # of zstd: 2 % larger than the default, a third faster
                 metadata=lambda _: self._metadata,
             )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from grinder_kit.decision.grid_manager import level_id
-from grinder_kit.execution.money import ROUNDED, money_scale
+from grinder_kit.execution.frames import decimals
+from grinder_kit.execution.money import money_scale
 from grinder_kit.execution.own_orders import OwnOrder
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import Side
@@ -22,18 +22,13 @@ if TYPE_CHECKING:
 CAUSES = ("queue", "through", "quote", "taken")
 
 
-def _decimals(step: object) -> int:
-    exponent = step.normalize().as_tuple().exponent  # type: ignore[attr-defined]
-    return max(0, -int(exponent))
-
-
 class Recorder:
     """Orders, fills, equity and mid of one run."""
 
     def __init__(self, instrument: Instrument) -> None:
         side = pl.Enum([s.value for s in Side])
         money = pl.Decimal(38, money_scale(instrument))
-        price, quantity = pl.Decimal(38, _decimals(instrument.tick)), pl.Decimal(38, _decimals(instrument.lot))
+        price, quantity = pl.Decimal(38, decimals(instrument.tick)), pl.Decimal(38, decimals(instrument.lot))
         self.instrument = instrument
         self.order_rows = Spool(
             {
@@ -53,7 +48,7 @@ class Recorder:
         self.equity_rows = Spool(
             {
                 "ts_ns": pl.Int64,
-                "mid": pl.Decimal(38, _decimals(instrument.tick) + 1),
+                "mid": pl.Decimal(38, decimals(instrument.tick) + 1),
                 "position": quantity,
                 "equity": money,
                 "grid": money,
@@ -63,7 +58,6 @@ class Recorder:
             }
         )
         self.mid_rows = Spool({"ts_ns": pl.Int64, "mid2": pl.Int64})
-        self._quantum = Decimal(1).scaleb(-money_scale(instrument))
         self.sent_count = {(s, c): 0 for s in (1, -1) for c in (False, True)}  # side, whether a cancel
         self.causes = dict.fromkeys(CAUSES, 0)
         self.rejected = 0
@@ -126,16 +120,11 @@ class Recorder:
             now_ns,
             mid,
             engine.ledger.inventory,
-            *(
-                ROUNDED.quantize(value, self._quantum)  # a frame holds fewer digits than the books
-                for value in (
-                    equity,
-                    grid,
-                    equity - grid - tracker.funding + tracker.commission,
-                    tracker.funding,
-                    tracker.commission,
-                )
-            ),
+            equity,
+            grid,
+            equity - grid - tracker.funding + tracker.commission,
+            tracker.funding,
+            tracker.commission,
         )
 
     def digest(self, configuration: str) -> str:

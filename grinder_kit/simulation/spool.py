@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from grinder_kit.execution.frames import rows_frame
+
 ROWS_IN_MEMORY = 10_000  # some 10 MB: a row of Decimals weighs about a kilobyte
 
 
@@ -49,13 +51,7 @@ class Spool:
         self._pending = []
 
     def _frame(self) -> pl.DataFrame:
-        columns = list(zip(*self._pending, strict=True)) if self._pending else [()] * len(self.schema)
-        return pl.DataFrame(
-            [
-                pl.Series(name, values, dtype=dtype)
-                for (name, dtype), values in zip(self.schema.items(), columns, strict=True)
-            ]
-        )
+        return rows_frame(self._pending, self.schema)
 
     def scan(self) -> pl.LazyFrame:
         """Return all rows, lazily where they have been spilled."""

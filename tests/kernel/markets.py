@@ -197,6 +197,15 @@ def scripts(draw: st.DrawFn, *, scale: int = 1) -> tuple[list[tuple[int, list[Co
     return timed, [some(1) for _ in range(draw(st.integers(0, 4)))]
 
 
+feeds = st.builds(
+    FeedOptions,
+    quotes=st.booleans(),
+    by_local_time=st.booleans(),
+    trades_first=st.booleans(),
+    trade_advance_ns=st.sampled_from([0, 2 * MS]),
+)
+
+
 def options(**fixed: Any) -> st.SearchStrategy[KernelOptions]:
     """Draw the assumptions of a kernel: every combination."""
     return st.builds(
@@ -211,11 +220,5 @@ def options(**fixed: Any) -> st.SearchStrategy[KernelOptions]:
         fused=st.booleans(),
         by_quote=st.booleans(),
         neighbours=st.booleans(),
-        feed=st.builds(
-            FeedOptions,
-            quotes=st.booleans(),
-            by_local_time=st.booleans(),
-            trades_first=st.booleans(),
-            trade_advance_ns=st.sampled_from([0, 2 * MS]),
-        ),
+        feed=feeds,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from grinder_kit.errors import DataError
 from grinder_kit.kernel.exchange import BBO, CLEAR, DEPTH, SNAPSHOT, TRADE, Stream
 from grinder_kit.kernel.feed import FeedOptions, slices
-from tests.kernel.markets import MS, START, MemoryMarket, Message, markets, rows_of
+from tests.kernel.markets import MS, START, MemoryMarket, Message, feeds, markets, rows_of
 from tests.kernel.reference import stream as plain_stream
 
 NAMES = {"depth": DEPTH, "snapshot": SNAPSHOT, "bbo": BBO, "trade": TRADE, "clear": CLEAR}
@@ -29,15 +29,6 @@ def whole(market: MemoryMarket, options: FeedOptions) -> tuple[list[Row], list[R
             out[which].extend(zip(*(column.tolist() for column in columns), strict=True))
     assert stretch.final
     return out
-
-
-feeds = st.builds(
-    FeedOptions,
-    quotes=st.booleans(),
-    by_local_time=st.booleans(),
-    trades_first=st.booleans(),
-    trade_advance_ns=st.sampled_from([0, 2 * MS]),
-)
 
 
 @settings(max_examples=150)
