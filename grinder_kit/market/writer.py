@@ -241,12 +241,14 @@ class _Sink:
 
     def _run(self) -> None:
         try:
-            register_io_source(self._rows, schema=COLUMNS).sink_parquet(
-                self._path,
-                row_group_size=BATCH_ROWS,
-                compression_level=1,  # of zstd: 2 % larger than the default, a third faster
-                metadata=lambda _: self._metadata,
-            )
+            # Opened here: a path would be opened by a task of Polars, which may make the file after an aborted sink returned.
+            with self._path.open("wb") as file:
+                register_io_source(self._rows, schema=COLUMNS).sink_parquet(
+                    file,
+                    row_group_size=BATCH_ROWS,
+                    compression_level=1,  # of zstd: 2 % larger than the default, a third faster
+                    metadata=lambda _: self._metadata,
+                )
         except BaseException as error:
             self._error = error
 

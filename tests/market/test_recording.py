@@ -411,3 +411,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     depth_rows(3).write_parquet(path, metadata={METADATA_KEY: '{"schema": 1}'})
     with pytest.raises(DataError, match="its metadata lack instrument, venue"):
         Recording.open(path)
+
+
+def test_a_writer_that_gives_up_leaves_nothing_behind_not_even_later(tmp_path: Path) -> None:
+    """Its file is closed when `abort` returns: nothing opens it afterwards."""
+    for i in range(50):
+        with RecordingWriter(tmp_path / f"{i}.parquet", INSTRUMENT) as writer:
+            if i % 2:
+                writer.write(depth_rows(3))
+    assert not list(tmp_path.iterdir())
