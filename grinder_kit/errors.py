@@ -2,15 +2,21 @@
 
 GrinderError
 ├── ConfigError            a configuration that cannot be used: which key, what was given, what to write instead
+│   └── InvalidRequestError    a request that must not be sent; carries it
 ├── DataError              a recording, file or feed that cannot be trusted: where, and what to do
-│   └── FillConflictError      one fill id came with two contents (execution/fill_tracker.py)
+│   ├── FillConflictError      one fill id came with two contents (execution/fill_tracker.py)
+│   └── JournalError           a journal that is damaged, or was written by another session or version
 ├── IdentityError          the books do not close: grid + trend + funding - commission is not the change of equity
 ├── NotArmedError          a live command before the preview was armed
 └── VenueError             a venue did not do what was asked; carries the request
     ├── ConnectivityError      the venue could not be reached
     │   └── OutcomeUnknownError    it may or may not have acted: look the order up before sending again
+    │       └── MalformedAnswerError   it answered, and the answer cannot be read
     ├── RateLimitError         asked to slow down; `retry_after` in seconds
+    │   └── BannedError            told to stop altogether: nothing is sent until the ban ends
     ├── OrderRejectedError     the venue refused the order; `reason`
+    │   └── OrderNotFoundError     it knows no such order: look it up, it may have filled
+    ├── SupersededError        decided before the session was stopped; it was not sent
     └── OrderFailedError       retries are exhausted
 """
 
@@ -27,8 +33,28 @@ class ConfigError(GrinderError, ValueError):
     """A configuration that cannot be used."""
 
 
+class InvalidRequestError(ConfigError):
+    """A request that must not be sent: a quantity that is no number, a price off the tick, an id the venue would refuse.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, and what to write instead.
+    request : object
+        The request, as it was given.
+    """
+
+    def __init__(self, message: str, *, request: Any = None) -> None:
+        super().__init__(message)
+        self.request = request
+
+
 class DataError(GrinderError, ValueError):
     """A recording, file or feed that cannot be trusted."""
+
+
+class JournalError(DataError):
+    """A journal that cannot be trusted to its end, or does not belong to this session."""
 
 
 class IdentityError(GrinderError):
@@ -63,6 +89,20 @@ class OutcomeUnknownError(ConnectivityError):
     """The request was sent and no answer came: it may have been carried out."""
 
 
+class MalformedAnswerError(OutcomeUnknownError):
+    """The venue answered with something that cannot be read: what it did is unknown.
+
+    Parameters
+    ----------
+    raw : object
+        The answer, as it came.
+    """
+
+    def __init__(self, message: str, *, raw: Any = None, request: Any = None) -> None:
+        super().__init__(message, request=request)
+        self.raw = raw
+
+
 class RateLimitError(VenueError):
     """The venue asked to slow down.
 
@@ -77,12 +117,27 @@ class RateLimitError(VenueError):
         self.retry_after = retry_after
 
 
+class BannedError(RateLimitError):
+    """The venue has banned this address: every further request would make it longer."""
+
+
 class OrderRejectedError(VenueError):
     """The venue refused the order; sending it again would be refused again."""
 
     def __init__(self, message: str, *, reason: str, request: Any = None) -> None:
         super().__init__(message, request=request)
         self.reason = reason
+
+
+class OrderNotFoundError(OrderRejectedError):
+    """The venue knows no such open order. It may have filled, ended, or not arrived yet: look it up."""
+
+    def __init__(self, message: str, *, reason: str = "ORDER_NOT_FOUND", request: Any = None) -> None:
+        super().__init__(message, reason=reason, request=request)
+
+
+class SupersededError(VenueError):
+    """The request was decided in an earlier epoch of the session, before it was paused or stopped; nothing was sent."""
 
 
 class OrderFailedError(VenueError):

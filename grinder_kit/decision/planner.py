@@ -128,16 +128,16 @@ class _Configured:
 class CentredPlanner(_Configured):
     """Levels 1, 2, ... around a centre that stays until mid has left it by `recentre_bps`."""
 
-    _centre2: int | None = None
+    centre2: int | None = None  # where the ladder stands, half ticks
 
     def plan(self, bid: int, ask: int, inventory: int) -> Plan:
         """Return the plan; its reset action is set in the step in which the centre moved."""
         mid2 = bid + ask
         fresh = False
-        if self._centre2 is None or moved_beyond(self._centre2, mid2, self._config.recentre_tenths or 0):
-            fresh = self._centre2 is not None
-            self._centre2 = mid2
-        return self._at(self._centre2, self._skew(inventory), fresh=fresh)
+        if self.centre2 is None or moved_beyond(self.centre2, mid2, self._config.recentre_tenths or 0):
+            fresh = self.centre2 is not None
+            self.centre2 = mid2
+        return self._at(self.centre2, self._skew(inventory), fresh=fresh)
 
 
 class LatticePlanner(_Configured):

@@ -1,10 +1,12 @@
-"""The routing table: what to do about one level or one order. Pure, over integers; the first row that matches wins.
+"""The routing table: what to do about each level of a ladder and each own order. Pure, over integers.
+
+For each level, and for each order that no level wants, the first row that matches wins:
 
 | # | when | then |
 |---|---|---|
 | 1 | not running: own orders are withdrawn, nothing else is sent; stale data: only cancels are | CANCEL, BLOCK |
 | 2 | a request for the order is under way, or its state is unknown | NOOP |
-| 3 | the order is off the plan | CANCEL |
+| 3 | the order is off the plan, or is to be withdrawn (reset, time to live) | CANCEL |
 | 4 | drawdown gate shut and the order would add risk | BLOCK |
 | 5 | constraints violated (an existing order stays, unless it violates them itself: then it is off the plan) | BLOCK |
 | 6 | the level has no order | PLACE |
@@ -16,12 +18,17 @@
 
 Row 2 stands before row 3, other than in the specification's table: an order whose placement is not confirmed cannot be
 cancelled safely, and one whose cancel is under way needs no second one.
+
+A ladder adds what no single level can see: an amend waits (BLOCK) while its new price lies beyond an own order of the other
+side that is on its way out, or is held by an own order that stays. Cancels and amends leave in an order in which a ladder that
+shifts never crosses itself (`in_steps`); whoever sends them lets a new order wait for the cancels it would meet (`meets`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from grinder_kit.decision.ladder import UNIT
 from grinder_kit.decision.reason import Reason
@@ -46,25 +53,6 @@ class Gates(NamedTuple):
     drawdown_shut: bool = False
 
 
-class Standing(NamedTuple):
-    """An own order as routing sees it: prices in ticks, quantities in lots."""
-
-    ticks: int
-    lots: int
-    filled: int
-    in_flight: bool
-
-
-class Wanted(NamedTuple):
-    """A level as routing sees it; `refused` is the constraint it violates."""
-
-    ticks: int
-    lots: int
-    adds_risk: bool
-    occupied: bool
-    refused: Reason | None = None
-
-
 class Amends(NamedTuple):
     """What the venue can amend."""
 
@@ -73,54 +61,236 @@ class Amends(NamedTuple):
     left: int = 10_000  # edits this order may still take
 
 
-def route_order(gates: Gates, order: Standing) -> tuple[Action, Reason]:
-    """Decide about an own order that no level wants."""
-    if order.in_flight:
-        return Action.NOOP, Reason.IN_FLIGHT
-    return Action.CANCEL, Reason.OFF_PLAN if gates.running else Reason.NOT_RUNNING
+class LevelLike(Protocol):
+    """A level of the plan."""
+
+    @property
+    def key(self) -> str:
+        """Level key, such as ``B3``."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        ...
+
+    @property
+    def ticks(self) -> int:
+        """Price in ticks."""
+        ...
+
+    @property
+    def lots(self) -> int:
+        """Quantity in lots."""
+        ...
 
 
-def route_level(
-    gates: Gates,
-    wanted: Wanted,
-    order: Standing | None,
-    *,
+class OrderLike(LevelLike, Protocol):
+    """An own order: `ticks` and `lots` are its own."""
+
+    @property
+    def filled(self) -> int:
+        """Lots that have filled."""
+        ...
+
+    @property
+    def in_flight(self) -> object:
+        """What is under way for it; None or false where nothing is."""
+        ...
+
+    @property
+    def amends(self) -> int:
+        """How often it was amended."""
+        ...
+
+
+class Decision(NamedTuple):
+    """What is done about one level, or about an order that no level wants, and why.
+
+    `ticks` and `lots` are the level's; those of the order where no level wants it.
+    """
+
+    key: str
+    side: int
+    ticks: int
+    lots: int
+    action: Action
+    reason: Reason
+    order: OrderLike | None
+
+
+class Rules(NamedTuple):
+    """How far an order may be off its level, and what the venue can amend."""
+
+    tolerance_ticks: int = 1
+    amend_threshold_tenths: int = 200
+    amends: Amends = Amends()
+
+
+#: Why a level may not be sent: (level, own order) to a reason, or None. Row 4 and row 5 of the table.
+Refuse = Callable[[LevelLike, OrderLike | None], Reason | None]
+
+
+def route_standing(
+    ticks: int,
+    lots: int,
+    own_ticks: int,
+    own_lots: int,
+    own_filled: int,
     tolerance_ticks: int,
-    amend_threshold_tenths: int = 200,
-    amends: Amends = Amends(),  # noqa: B008 - an immutable tuple
-    would_cross: bool = False,
+    threshold_tenths: int,
+    may_amend: bool,
+    may_increase: bool,
 ) -> tuple[Action, Reason]:
-    """Decide about a level of the plan and the order under its key, if there is one."""
-    if not gates.running:
-        if order is None:
-            return Action.BLOCK, Reason.NOT_RUNNING
-        return route_order(gates, order)
-    if gates.stale:
-        return Action.BLOCK, Reason.STALE_MARKET
-    if order is not None and order.in_flight:
-        return Action.NOOP, Reason.IN_FLIGHT
-    if gates.drawdown_shut and wanted.adds_risk:
-        return Action.BLOCK, Reason.DRAWDOWN
-    if wanted.refused is not None:
-        return Action.BLOCK, wanted.refused
-    if order is None:
-        if wanted.occupied:
-            return Action.BLOCK, Reason.PRICE_OCCUPIED
-        return Action.PLACE, Reason.NEW_LEVEL
-    moved = abs(wanted.ticks - order.ticks)
-    resized = abs(wanted.lots - order.lots)
-    if moved <= tolerance_ticks and resized <= 1:
-        return Action.NOOP, Reason.CONFORMS
-    if (
-        not amends.supported
-        or amends.left <= 0
-        or would_cross
-        or wanted.lots <= order.filled
-        or (not amends.increase and (wanted.lots > order.lots or moved > 0))
-    ):
-        return Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE
+    """Decide about a level and the order under its key, where nothing stands in the way: rows 7 to 11."""
+    moved = abs(ticks - own_ticks)
+    if moved <= tolerance_ticks and abs(lots - own_lots) <= 1:
+        return _CONFORMS
+    if not may_amend or lots <= own_filled or (not may_increase and (lots > own_lots or moved > 0)):
+        return _AMEND_UNSAFE
     if moved == 0:
-        return Action.AMEND, Reason.QUANTITY_CHANGED
-    if moved * UNIT <= amend_threshold_tenths * order.ticks:
-        return Action.AMEND, Reason.SMALL_MOVE
-    return Action.CANCEL_REPLACE, Reason.LARGE_MOVE
+        return _QUANTITY_CHANGED
+    if moved * UNIT <= threshold_tenths * own_ticks:
+        return _SMALL_MOVE
+    return _LARGE_MOVE
+
+
+_CONFORMS = Action.NOOP, Reason.CONFORMS
+_AMEND_UNSAFE = Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE
+_QUANTITY_CHANGED = Action.AMEND, Reason.QUANTITY_CHANGED
+_SMALL_MOVE = Action.AMEND, Reason.SMALL_MOVE
+_LARGE_MOVE = Action.CANCEL_REPLACE, Reason.LARGE_MOVE
+_LEAVING = (Action.CANCEL, Action.CANCEL_REPLACE, Action.AMEND)
+
+
+def route_ladder(
+    levels: Sequence[LevelLike],
+    orders: Mapping[str, OrderLike],
+    gates: Gates,
+    rules: Rules = Rules(),  # noqa: B008 - an immutable tuple
+    *,
+    withdraw: Mapping[str, Reason] | None = None,
+    stays: frozenset[str] | set[str] = frozenset(),
+    rebuilding: bool = False,
+    refuse: Refuse | None = None,
+) -> list[Decision]:
+    """Decide about every own order and every level: first the orders that must go, then the levels in their order.
+
+    Parameters
+    ----------
+    levels : sequence
+        At most one per key.
+    orders : mapping of str to order
+        Live own orders by level key.
+    gates, rules
+        What holds for all of them.
+    withdraw : mapping of str to Reason, optional
+        Keys whose order is to go whatever the plan says.
+    stays : set of str
+        Keys off the plan whose order stays: a new order there would take, and this one is about to fill.
+    rebuilding : bool
+        Orders of an old plan are still there: nothing is placed.
+    refuse : callable, optional
+        Rows 4 and 5: why a level may not be sent.
+
+    Raises
+    ------
+    ValueError
+        For two levels under one key.
+    """
+    out: list[Decision] = []
+    wanted = {level.key for level in levels}
+    if len(wanted) != len(levels):
+        raise ValueError(f"two levels have the key {_repeated(levels)}; each level needs a key of its own")
+    leaving: set[str] = set()
+    for key, order in orders.items():
+        why = withdraw.get(key) if withdraw else None
+        if why is None and (key in wanted or key in stays):
+            continue
+        if order.in_flight:
+            action, reason = Action.NOOP, Reason.IN_FLIGHT
+        else:
+            action, reason = Action.CANCEL, Reason.NOT_RUNNING if not gates.running else why or Reason.OFF_PLAN
+            leaving.add(key)
+        out.append(Decision(key, order.side, order.ticks, order.lots, action, reason, order))
+    prices = {order.ticks for order in orders.values()}
+    tolerance, threshold, amends = rules
+    supported, increase, left = amends
+    clear = gates.running and not gates.stale
+    for level in levels:
+        key, side, ticks, lots = level.key, level.side, level.ticks, level.lots
+        own = orders.get(key)
+        if own is not None and (own.in_flight or key in leaving):
+            action, reason = (
+                (Action.BLOCK, Reason.STALE_MARKET)
+                if gates.running and gates.stale
+                else (Action.NOOP, Reason.IN_FLIGHT)
+            )
+        elif not clear:
+            if gates.running:
+                action, reason = Action.BLOCK, Reason.STALE_MARKET
+            elif own is None:
+                action, reason = Action.BLOCK, Reason.NOT_RUNNING
+            else:
+                action, reason = Action.CANCEL, Reason.NOT_RUNNING
+        elif refuse is not None and (why := refuse(level, own)) is not None:
+            action, reason = Action.BLOCK, why
+        elif own is not None:
+            action, reason = route_standing(
+                ticks, lots, own.ticks, own.lots, own.filled, tolerance, threshold,
+                supported and own.amends < left, increase,
+            )  # fmt: skip
+        elif ticks in prices:
+            action, reason = Action.BLOCK, Reason.PRICE_OCCUPIED
+        elif rebuilding or leaving and _resets(withdraw):
+            action, reason = Action.BLOCK, Reason.RESET
+        else:
+            action, reason = Action.PLACE, Reason.NEW_LEVEL
+            prices.add(ticks)
+        out.append(Decision(key, side, ticks, lots, action, reason, own))
+    return _apart(out, orders)
+
+
+def _resets(withdraw: Mapping[str, Reason] | None) -> bool:
+    return withdraw is not None and Reason.RESET in withdraw.values()
+
+
+def _repeated(levels: Sequence[LevelLike]) -> str:
+    seen: set[str] = set()
+    return next(level.key for level in levels if level.key in seen or seen.add(level.key))  # type: ignore[func-returns-value]
+
+
+def _apart(decisions: list[Decision], orders: Mapping[str, OrderLike]) -> list[Decision]:
+    """Let an amend that would meet or cover an own order wait until that order has left."""
+    if not any(d.action is Action.AMEND for d in decisions):
+        return decisions
+    moving = [d.order for d in decisions if d.order is not None and d.action in _LEAVING]
+    moving += [order for order in orders.values() if order.in_flight]
+    staying = {order.ticks for order in orders.values()} - {order.ticks for order in moving}
+    for at, decision in enumerate(decisions):
+        if decision.action is Action.AMEND and decision.order is not None:
+            if meets(decision.side, decision.ticks, moving):
+                decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.OWN_CROSS)
+            elif decision.ticks != decision.order.ticks and decision.ticks in staying:
+                decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.PRICE_OCCUPIED)
+    return decisions
+
+
+def meets(side: int, ticks: int, orders: Iterable[LevelLike]) -> bool:
+    """Whether an order at a price would trade with one of some orders, were they still there."""
+    return any(order.side == -side and (ticks - order.ticks) * side >= 0 for order in orders)
+
+
+def in_steps(decisions: Sequence[Decision]) -> tuple[list[Decision], ...]:
+    """Return what is to be sent, in the order in which it is: cancels, amends away from the market's other side, amends
+    towards it, new orders. Each step is sent when the one before it is confirmed.
+    """  # noqa: D205
+    cancels = [d for d in decisions if d.action in (Action.CANCEL, Action.CANCEL_REPLACE)]
+    amends = [d for d in decisions if d.action is Action.AMEND]
+    away = [d for d in amends if d.order is not None and (d.ticks - d.order.ticks) * d.side <= 0]
+    towards = [d for d in amends if d.order is not None and (d.ticks - d.order.ticks) * d.side > 0]
+    places = [d for d in decisions if d.action is Action.PLACE]
+    # Away from the other side, the outermost leaves first; towards it, the nearest does: no order steps onto the next one.
+    away.sort(key=lambda d: d.side * d.ticks)
+    towards.sort(key=lambda d: -d.side * d.ticks)
+    return cancels, away, towards, places

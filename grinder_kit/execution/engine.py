@@ -1,41 +1,65 @@
 """ExecutionEngine: one session's rules, sans I/O. Events go in, commands come out; time is an argument.
 
-Replay, paper and live differ in who executes the commands, never in here. The engine decides at ticks; events of own orders are
-booked as they come and acted on at the next tick, so that a replacement is sent only once its cancel is confirmed.
+Replay, paper and live differ in who executes the commands, never in here. The engine adds orders at ticks only; events of own
+orders are booked as they come and acted on at the next tick, so that a replacement is sent only once its cancel is confirmed.
+What cannot wait is asked for at once: a look-up of an order whose state is unknown, a cancel when the session has stopped.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from grinder_kit.decision.grid_manager import Book, GridManager, Level, Refused, explain_empty, level_id
-from grinder_kit.decision.planner import GridPlanner, Plan, planner_for
+from grinder_kit.decision.planner import CentredPlanner, GridPlanner, Plan, planner_for
 from grinder_kit.decision.reason import Reason
-from grinder_kit.decision.routing import Action, Gates, Standing, Wanted, route_level, route_order
+from grinder_kit.decision.risk import RiskLimits, RiskRefused, RiskView, assess
+from grinder_kit.decision.routing import (
+    Action,
+    Amends,
+    Decision,
+    Gates,
+    LevelLike,
+    OrderLike,
+    Rules,
+    in_steps,
+    route_ladder,
+)
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.fill_tracker import FillTracker
 from grinder_kit.execution.ledger import Ledger
 from grinder_kit.execution.own_orders import LiveOrders, OwnOrder, OwnOrders, key_of
+from grinder_kit.execution.port import AmendRule
 from grinder_kit.execution.refusals import RefusalLog
 from grinder_kit.model.config import Config
 from grinder_kit.model.event import (
+    Amend,
     Cancel,
-    CancelRejected,
     Command,
     Event,
     FundingPaid,
+    LookUp,
     OrderFilled,
     OrderUpdate,
     Place,
+    Resynced,
     RunState,
+    SetState,
+    StreamLost,
     Tick,
 )
 from grinder_kit.model.fill import Fill
 from grinder_kit.model.grid import ResetAction
 from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.order import InFlight, Side
+from grinder_kit.model.order import InFlight, OrderState, Side
+
+_FINAL = (RunState.STOPPED, RunState.KILLED)
+#: A level that the venue refused, other than as a post-only that would take, waits 1, 2, 4, ... s, at most this long.
+MAX_PAUSE_NS = 60_000_000_000
 
 
 class PositionSource(Protocol):
@@ -82,6 +106,12 @@ class ExecutionEngine:
         Its sections grid, router, execution and limits.
     tag : str
         Session tag in client order ids.
+    first_generation : int
+        Generations of client order ids start above it (see OwnOrders).
+    amend_rule : AmendRule
+        What the venue can amend; `router.amend` can only narrow it.
+    max_amends : int
+        Amends that one order may take.
     planner, manager, position : optional
         Other planners, a manager with another fill model, another source of the position.
 
@@ -92,7 +122,13 @@ class ExecutionEngine:
     ledger : Ledger
     refusals : RefusalLog
     decisions : Counter of (Action, Reason)
+    last_decisions : list of Decision
+        Those of the last tick that looked at the ladder.
     state : RunState
+    epoch : int
+        Rises whenever the state changes; what was decided in an older one must not be sent.
+    synced : bool
+        Whether orders and fills are known to agree with the venue; nothing that adds risk is sent otherwise.
     empty_reason : str or None
         Why the grid has no level at the moment, None when it has some.
 
@@ -108,6 +144,9 @@ class ExecutionEngine:
         config: Config,
         *,
         tag: str = "r0",
+        first_generation: int = 0,
+        amend_rule: AmendRule = AmendRule.NONE,
+        max_amends: int = 10_000,
         planner: GridPlanner | None = None,
         manager: GridManager | None = None,
         position: PositionSource | None = None,
@@ -120,23 +159,37 @@ class ExecutionEngine:
         self.planner = planner or planner_for(config.grid, instrument)
         self.manager = manager or GridManager(config.grid, instrument, execution=config.execution)
         self.position = position or LotPosition()
-        self.orders = OwnOrders(tag)
+        self.orders = OwnOrders(tag, first_generation=first_generation)
         self.manager.orders = LiveOrders(self.orders, instrument, config.grid.order_type)
         self.tracker = FillTracker(instrument)
         self.ledger = Ledger(instrument)
         self.refusals = RefusalLog()
         self.decisions: Counter[tuple[Action, Reason]] = Counter()
+        self.last_decisions: list[Decision] = []
         self.state = RunState.RUNNING
+        self.epoch = 0
+        self.synced = True
         self.empty_reason: str | None = None
         self.needs_features = config.grid.min_fill_prob > 0
-        self._tolerance = config.router.price_tolerance_ticks
+        rule = amend_rule if config.router.amend else AmendRule.NONE
+        self._rules = Rules(
+            tolerance_ticks=config.router.price_tolerance_ticks,
+            amend_threshold_tenths=config.router.amend_threshold_tenths,
+            amends=Amends(rule is not AmendRule.NONE, rule is AmendRule.MODIFY, max_amends),
+        )
+        ttl = config.router.order_ttl_s
+        self._ttl_ns = None if ttl is None else round(ttl * 1_000_000_000)
         limits = config.limits
-        self._max_lots = None if limits.max_position is None else instrument.lots(limits.max_position, "max_position")
-        self._max_value = limits.max_notional
+        self._limits = RiskLimits(
+            None if limits.max_position is None else instrument.lots(limits.max_position, "max_position"),
+            None if limits.max_notional is None else self._too_dear,
+        )
         self._max_drawdown = limits.max_drawdown
         self._peak = Decimal(0)
         self._plan: Plan | None = None
         self._awaited: set[str] = set()  # orders of an old plan that must be gone before the new one is built
+        self._pauses: dict[str, tuple[int, int]] = {}  # level key to (refusals in a row, ns until which it waits)
+        self._kept: tuple[object, ...] = ()  # what `state_to_keep` returned last
         # What the last tick looked at, while it asked for nothing.
         self._settled: tuple[tuple[Level, ...], tuple[Refused, ...], Gates] | None = None
 
@@ -149,20 +202,53 @@ class ExecutionEngine:
         self._settled = None
         if isinstance(event, OrderFilled):
             self._book_fill(event)
-        elif isinstance(event, OrderUpdate):
-            self.orders.become(event.client_order_id, event.state, event.ts_ns, event.reason)
-            if event.state.terminal:
-                self._awaited.discard(event.client_order_id)
-        elif isinstance(event, CancelRejected):
-            order = self.orders.by_id.get(event.client_order_id)
-            if order is not None:
-                order.in_flight = None
-        elif isinstance(event, FundingPaid):
+            return self._after(event.client_order_id)
+        if isinstance(event, FundingPaid):
             self.tracker.record_funding(event.ts_ns, event.amount)
             self.ledger.funding(event.amount)
+        elif isinstance(event, SetState):
+            return self._set_state(event)
+        elif isinstance(event, StreamLost):
+            self.synced = False
+        elif isinstance(event, Resynced):
+            self.synced = True
         else:
-            self.state = event.state
+            if isinstance(event, OrderUpdate):
+                self._count_refusal(event, now_ns)
+            look_up = self.orders.apply(event)
+            return self._after(event.client_order_id, look_up=look_up)
         return ()
+
+    def _after(self, client_order_id: str, *, look_up: bool = False) -> tuple[Command, ...]:
+        """Return what an event of an order asks for at once."""
+        order = self.orders.by_id.get(client_order_id)
+        if order is None:
+            self._awaited.discard(client_order_id)
+        elif look_up:
+            return (LookUp(client_order_id=client_order_id, reason=order.reason),)
+        elif order.in_flight is None and self.state is not RunState.RUNNING:
+            return (self._cancel(order, Reason.NOT_RUNNING),)
+        return ()
+
+    def _set_state(self, event: SetState) -> tuple[Command, ...]:
+        if event.state is self.state:
+            return ()
+        if self.state in _FINAL and event.state not in _FINAL:
+            raise ConfigError(f"the session is {self.state} for good ({event.state} refused); start a new one")
+        self.state = event.state
+        self.epoch += 1
+        return () if event.state is RunState.RUNNING else self._withdraw()
+
+    def _count_refusal(self, event: OrderUpdate, now_ns: int) -> None:
+        """Let a level wait longer after each refusal, so that a venue that says no is not asked at every step."""
+        key = key_of(event.client_order_id)
+        if key is None or event.client_order_id not in self.orders.by_id:
+            return
+        if event.state is not OrderState.REJECTED or event.reason in ("", "POST_ONLY_WOULD_TAKE"):
+            self._pauses.pop(key, None)
+            return
+        refused = self._pauses.get(key, (0, 0))[0] + 1
+        self._pauses[key] = refused, now_ns + min(MAX_PAUSE_NS, 1_000_000_000 << min(refused - 1, 6))
 
     def _book_fill(self, event: OrderFilled) -> None:
         order = self.orders.by_id.get(event.client_order_id)
@@ -190,9 +276,7 @@ class ExecutionEngine:
         if not self.ledger.apply(fill):
             return  # booked before: a repeat after a reconnect
         self.position.book(side, event.quantity_lots)
-        ended = self.orders.fill(event.client_order_id, event.quantity_lots, event.ts_ns)
-        if ended is not None and ended.state.terminal:
-            self._awaited.discard(event.client_order_id)
+        self.orders.fill(event.client_order_id, event.quantity_lots, event.ts_ns)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -218,7 +302,10 @@ class ExecutionEngine:
                 return ()
         commands, blocked = self._route(quoted, refused, reset, gates, now_ns)
         self.refusals.update(refused, blocked, now_ns)
-        self._settled = (quoted, refused, gates) if not commands and self.manager.config.min_fill_prob == 0 else None
+        repeatable = (
+            not commands and not self._pauses and self._ttl_ns is None and self.manager.config.min_fill_prob == 0
+        )
+        self._settled = (quoted, refused, gates) if repeatable else None
         return commands
 
     def _withdraw(self) -> tuple[Command, ...]:
@@ -231,86 +318,151 @@ class ExecutionEngine:
     def _route(
         self, quoted: tuple[Level, ...], refused: tuple[Refused, ...], reset: ResetAction, gates: Gates, now_ns: int
     ) -> tuple[tuple[Command, ...], list[Blocked]]:
-        cancels: list[Command] = []
-        places: list[Command] = []
+        withdraw, stays = self._leaving(quoted, refused, reset, now_ns)
+        view = self._view(gates)
+
+        def refuse(level: LevelLike, own: OrderLike | None) -> Reason | None:
+            if own is None:
+                if level.key in self._pauses and now_ns < self._pauses[level.key][1]:
+                    return Reason.COOLING_DOWN
+                added = level.lots
+            else:
+                added = max(0, level.lots - own.filled) - max(0, own.lots - own.filled)
+            answer = assess(view, self._limits, level.side, level.ticks, added)
+            return answer.reason if isinstance(answer, RiskRefused) else None
+
+        # A standing order that nothing would be added to is not asked about: most of a ladder, at most ticks.
+        asked = refuse if self._any_gate(view) else None
+        decisions = route_ladder(
+            quoted, self.orders.by_key, gates, self._rules,
+            withdraw=withdraw, stays=stays, rebuilding=bool(self._awaited), refuse=asked,
+        )  # fmt: skip
+        self.last_decisions = decisions
         blocked: list[Blocked] = []
-        by_key = {level.key: level for level in quoted}
+        for decision in decisions:
+            if decision.order is None or decision.action is not Action.CANCEL:
+                self.decisions[decision.action, decision.reason] += 1
+            if decision.action is Action.BLOCK and decision.order is None:
+                # A standing order is quoted, though it may not be touched.
+                reason = decision.reason
+                blocked.append(Blocked(decision.key, decision.side, decision.ticks, reason, reason.text))
+        return self._commands(decisions, gates, now_ns), blocked
+
+    def _leaving(
+        self, quoted: tuple[Level, ...], refused: tuple[Refused, ...], reset: ResetAction, now_ns: int
+    ) -> tuple[dict[str, Reason], set[str]]:
+        """Return the orders that must go whatever the plan says, and those off the plan that stay."""
         # A new order there would take; one that has long rested there is about to fill, or has.
         reached = {item.key: item.ticks for item in refused if item.reason is Reason.WOULD_CROSS}
-        for order in list(self.orders):
+        if not reached and reset is ResetAction.NONE and not self._awaited and self._ttl_ns is None:
+            return {}, set()
+        by_key = {level.key: level for level in quoted}
+        withdraw: dict[str, Reason] = {}
+        stays: set[str] = set()
+        tolerance = self._rules.tolerance_ticks
+        for order in self.orders:
             level = by_key.get(order.key)
-            stays = order.key in reached and abs(reached[order.key] - order.ticks) <= self._tolerance
-            off_plan = level is None and not stays
-            misfit = off_plan or (level is not None and not self._conforms(order, level))
+            if level is None and order.key in reached and abs(reached[order.key] - order.ticks) <= tolerance:
+                stays.add(order.key)
+            misfit = not self._conforms(order, level) if level is not None else order.key not in stays
             if reset is ResetAction.HARD or (reset is ResetAction.SOFT and misfit):
                 self._awaited.add(order.client_order_id)
             # An awaited order that is still under way is cancelled later, though the new plan may have come to want it.
-            if off_plan or order.client_order_id in self._awaited:
-                action, reason = route_order(gates, _standing(order))
-                if action is Action.CANCEL:
-                    cancels.append(self._cancel(order, Reason.RESET if level is not None else reason))
-        for level in quoted:
-            own = self.orders.by_key.get(level.key)
-            action, reason = route_level(
-                gates,
-                Wanted(
-                    ticks=level.ticks,
-                    lots=level.lots,
-                    adds_risk=gates.drawdown_shut and self._exposed(level, own) > 0,
-                    occupied=self.orders.occupied(level.ticks),
-                    refused=self._over_limit(level) if own is None else None,
-                ),
-                None if own is None else _standing(own),
-                tolerance_ticks=self._tolerance,
-            )
-            if action is Action.PLACE and self._awaited:
-                action, reason = Action.BLOCK, Reason.RESET
-            self.decisions[action, reason] += 1
-            if action is Action.PLACE:
-                places.append(self._place(level, now_ns))
-            elif action is Action.CANCEL_REPLACE and own is not None:
-                cancels.append(self._cancel(own, reason))
-            elif action is Action.BLOCK and own is None:  # a standing order is quoted, though it may not be touched
-                blocked.append(Blocked(level.key, level.side, level.ticks, reason, reason.text))
-        return (*cancels, *places), blocked
+            if order.client_order_id in self._awaited:
+                withdraw[order.key] = Reason.RESET if level is not None else Reason.OFF_PLAN
+            elif self._ttl_ns is not None and now_ns - order.sent_ns >= self._ttl_ns:
+                withdraw[order.key] = Reason.TTL_EXPIRED
+        return withdraw, stays
 
     def _conforms(self, order: OwnOrder, level: Level) -> bool:
-        return abs(order.ticks - level.ticks) <= self._tolerance and abs(order.lots - level.lots) <= 1
+        return abs(order.ticks - level.ticks) <= self._rules.tolerance_ticks and abs(order.lots - level.lots) <= 1
 
-    def _place(self, level: Level, now_ns: int) -> Place:
-        order = self.orders.add(level.key, level.side, level.ticks, level.lots, now_ns)
+    # --- from decisions to commands ---------------------------------------------------------------------------------
+
+    def _commands(self, decisions: list[Decision], gates: Gates, now_ns: int) -> tuple[Command, ...]:
+        cancels, away, towards, places = in_steps(decisions)
+        commands: list[Command] = []
+        for decision in cancels:
+            own = self.orders.by_key[decision.key]
+            own.expires = decision.reason is Reason.TTL_EXPIRED
+            commands.append(self._cancel(own, decision.reason))
+        for decision in (*away, *towards):
+            own = self.orders.by_key[decision.key]
+            added = max(0, decision.lots - own.filled) - own.open_lots
+            if self._approved(gates, decision, added):
+                commands.append(self._amend(own, decision))
+        for decision in places:
+            if self._approved(gates, decision, decision.lots):
+                commands.append(self._place(decision, now_ns))
+        return tuple(commands)
+
+    def _approved(self, gates: Gates, decision: Decision, added: int) -> bool:
+        """Ask the gates again, now that the orders before this one in the same step count as well."""
+        if not self._any_gate(self._view_of_state(gates)):
+            return True
+        answer = assess(self._view(gates), self._limits, decision.side, decision.ticks, added)
+        if not isinstance(answer, RiskRefused):
+            return True
+        self.decisions[decision.action, decision.reason] -= 1
+        self.decisions[Action.BLOCK, answer.reason] += 1
+        return False
+
+    def _place(self, decision: Decision, now_ns: int) -> Place:
+        order = self.orders.add(decision.key, decision.side, decision.ticks, decision.lots, now_ns)
         return Place(
             client_order_id=order.client_order_id,
-            level_id=level_id(level.key),
-            side=Side.BUY if level.side > 0 else Side.SELL,
-            price_ticks=level.ticks,
-            quantity_lots=level.lots,
+            level_id=level_id(decision.key),
+            side=Side.BUY if decision.side > 0 else Side.SELL,
+            price_ticks=decision.ticks,
+            quantity_lots=decision.lots,
             type=self.config.grid.order_type,
+            epoch=self.epoch,
+            reason=decision.reason,
+        )
+
+    def _amend(self, order: OwnOrder, decision: Decision) -> Amend:
+        order.in_flight, order.wish = InFlight.AMEND, (decision.ticks, decision.lots)
+        return Amend(
+            client_order_id=order.client_order_id,
+            price_ticks=decision.ticks,
+            quantity_lots=decision.lots,
+            epoch=self.epoch,
+            reason=decision.reason,
         )
 
     def _cancel(self, order: OwnOrder, reason: Reason) -> Cancel:
         order.in_flight = InFlight.CANCEL
         self.decisions[Action.CANCEL, reason] += 1
-        return Cancel(client_order_id=order.client_order_id)
+        return Cancel(client_order_id=order.client_order_id, reason=reason)
 
     # --- limits -----------------------------------------------------------------------------------------------------
 
-    def _exposed(self, level: Level, own: OwnOrder | None) -> int:
-        """Return the position, towards the level's side, if every order of that side filled, this level's included."""
-        others = (order for order in self.orders if order.side == level.side and order is not own)
-        return level.lots + level.side * self.position.lots + sum(order.lots - order.filled for order in others)
+    def _view_of_state(self, gates: Gates) -> RiskView:
+        return RiskView(self.state, gates.stale, self.synced, gates.drawdown_shut, 0, 0, 0)
 
-    def _over_limit(self, level: Level) -> Reason | None:
-        if self._max_lots is None and self._max_value is None:
-            return None
-        exposed = self._exposed(level, None)
-        if self._max_lots is not None and exposed > self._max_lots:
-            return Reason.POSITION_LIMIT
-        if self._max_value is not None:
-            value = self.instrument.notional(self.instrument.price(level.ticks), self.instrument.quantity(exposed))
-            if value > self._max_value:
-                return Reason.NOTIONAL_LIMIT
-        return None
+    def _view(self, gates: Gates) -> RiskView:
+        view = self._view_of_state(gates)
+        if not self._any_gate(view):
+            return view
+        buys = sum(order.open_lots for order in self.orders if order.side > 0)
+        sells = sum(order.open_lots for order in self.orders if order.side < 0)
+        return view._replace(position=self.position.lots, open_buys=buys, open_sells=sells)
+
+    def _any_gate(self, view: RiskView) -> bool:
+        """Whether any gate could refuse anything."""
+        return (
+            view.drawdown_shut
+            or not view.position_known
+            or view.state is not RunState.RUNNING
+            or self._limits.max_lots is not None
+            or self._limits.too_dear is not None
+            or bool(self._pauses)
+        )
+
+    def _too_dear(self, lots: int, ticks: int) -> bool:
+        limit = self.config.limits.max_notional
+        value = self.instrument.notional(self.instrument.price(ticks), self.instrument.quantity(lots))
+        return limit is not None and value > limit
 
     def _drawdown_shut(self, mid2: int) -> bool:
         if self._max_drawdown is None:
@@ -319,6 +471,58 @@ class ExecutionEngine:
         self._peak = max(self._peak, equity)
         return self._peak - equity >= self._max_drawdown
 
+    # --- what outlives the process ----------------------------------------------------------------------------------
 
-def _standing(order: OwnOrder) -> Standing:
-    return Standing(order.ticks, order.lots, order.filled, order.in_flight is not None)
+    def adopt(self, command: Command, ts_ns: int) -> None:
+        """Take a command as sent at `ts_ns`: by the journal's word, when a session is rebuilt from it."""
+        if isinstance(command, Place):
+            self.orders.adopt(
+                command.client_order_id,
+                command.price_ticks,
+                command.quantity_lots,
+                ts_ns,
+                reduce_only=command.reduce_only,
+            )
+            return
+        order = self.orders.by_id.get(command.client_order_id)
+        if order is None:
+            return
+        if isinstance(command, Cancel):
+            order.in_flight = InFlight.CANCEL
+            order.expires = command.reason == Reason.TTL_EXPIRED
+        elif isinstance(command, Amend):
+            order.in_flight, order.wish = InFlight.AMEND, (command.price_ticks, command.quantity_lots)
+
+    def state_to_keep(self) -> dict[str, Any] | None:
+        """Return what no event tells and a restart must know, where it has changed since the last call; None otherwise."""
+        centre2 = self.planner.centre2 if isinstance(self.planner, CentredPlanner) else None
+        now = (centre2, self._peak, self.epoch)
+        if now == self._kept:
+            return None
+        self._kept = now
+        return {"centre2": centre2, "peak": str(self._peak), "epoch": self.epoch}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Take what `state_to_keep` returned."""
+        if isinstance(self.planner, CentredPlanner) and kept.get("centre2") is not None:
+            self.planner.centre2 = int(kept["centre2"])
+        self._peak = Decimal(kept.get("peak", "0"))
+        self.epoch = max(self.epoch, int(kept.get("epoch", 0)))
+
+    def digest(self) -> str:
+        """Return a SHA-256 over state, orders, fills and money: equal for sessions that know the same."""
+        known = {
+            "state": self.state,
+            "epoch": self.epoch,
+            "orders": sorted(
+                [o.client_order_id, o.ticks, o.lots, o.filled, o.state, o.in_flight or "", list(o.wish or ())]
+                for o in self.orders
+            ),
+            "fills": sorted(fill.fill_id for fill in self.tracker.fills),
+            "position": self.position.lots,
+            "money": [
+                format(value.normalize(), "f")
+                for value in (self.ledger.cash, self.ledger.inventory, self.ledger.commission, self.ledger.received)
+            ],
+        }
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from grinder_kit.errors import ConfigError
 from grinder_kit.model.execution_config import (
     BookSource,
     CrossBy,
@@ -73,6 +74,13 @@ class RouterConfig(Section):
     )
     batch_cancel_above: Annotated[Whole, Field(ge=0)] = Field(5, description="more cancels than this go as a batch")
     batch_place_above: Annotated[Whole, Field(ge=0)] = Field(3, description="more places than this go as a batch")
+    amend: bool = Field(True, strict=True, description="amend where the venue can; false: always cancel and replace")
+    order_ttl_s: Annotated[Real, Field(gt=0, le=10**9)] | None = Field(
+        None, description="s an order lives; then it is withdrawn and placed anew"
+    )
+    max_concurrent: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+        8, description="requests under way at once; the others wait"
+    )
 
     @property
     def amend_threshold_tenths(self) -> int:
@@ -90,16 +98,27 @@ class Limits(Section):
     max_orders_per_s: Positive | None = Field(None, description="orders sent a second")
 
 
+def _one_attempt(value: int) -> int:
+    if value < 1:
+        raise ConfigError("max_retries must be at least 1 (1 = a single attempt)")
+    return value
+
+
 class RetryConfig(Section):
     """How often and how long a request is tried (SPEC 9.9)."""
 
-    max_retries: Annotated[Whole, Field(ge=0, le=100)] = Field(3, description="further attempts after the first")
+    max_retries: Annotated[Whole, AfterValidator(_one_attempt), Field(le=100)] = Field(
+        3, description="attempts in all (1 = a single attempt)"
+    )
     timeout_s: Annotated[Real, Field(gt=0, le=3600)] = Field(5.0, description="s one attempt may take")
     base_delay_ms: Annotated[Real, Field(ge=0, le=3_600_000)] = Field(
         100.0, description="ms before the second attempt; doubles"
     )
     cap_ms: Annotated[Real, Field(ge=0, le=3_600_000)] = Field(5000.0, description="ms: longest wait between attempts")
     deadline_s: Annotated[Real, Field(gt=0, le=86_400)] = Field(30.0, description="s for all attempts together")
+    stale_after_s: Annotated[Real, Field(ge=0, le=86_400)] = Field(
+        2.0, description="s after its decision at which an order is not sent again: its price is stale"
+    )
 
 
 class InstrumentConfig(Section):

@@ -19,6 +19,7 @@ class RunState(StrEnum):
 
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"  # own orders are withdrawn, the position is kept
+    FLATTENING = "FLATTENING"  # cancels, and orders that only reduce the position
     STOPPED = "STOPPED"  # cancels only
     KILLED = "KILLED"  # cancels only
 
@@ -38,10 +39,36 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderUpdate:
-    """An own order changed: `state` as the venue says; fills come as :class:`OrderFilled`."""
+    """An own order changed: `state` as the venue says; what it filled is booked by :class:`OrderFilled` alone.
+
+    `filled_lots`, where the venue says it, is all that the order has filled: an end that reports more than was booked waits
+    for the missing fills. `price_ticks` and `quantity_lots`, where given, are those of the order now.
+    """
 
     client_order_id: str
     state: OrderState
+    ts_ns: int
+    reason: str = ""
+    filled_lots: int | None = None
+    price_ticks: int | None = None
+    quantity_lots: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amended:
+    """An own order rests at a new price or with a new quantity."""
+
+    client_order_id: str
+    price_ticks: int
+    quantity_lots: int
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendRejected:
+    """The venue did not amend the order; it stands as it was, or has ended."""
+
+    client_order_id: str
     ts_ns: int
     reason: str = ""
 
@@ -53,6 +80,46 @@ class CancelRejected:
     client_order_id: str
     ts_ns: int
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeUnknown:
+    """Nobody knows what became of a request for this order, or what its state means: its level waits for a look-up.
+
+    `raw` is what the venue said, where it said something that cannot be read.
+    """
+
+    client_order_id: str
+    ts_ns: int
+    reason: str = ""
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedUp:
+    """What the venue says about one order when asked, after its fills were booked; `state` None: it knows no such order."""
+
+    client_order_id: str
+    ts_ns: int
+    state: OrderState | None = None
+    filled_lots: int = 0
+    price_ticks: int | None = None
+    quantity_lots: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLost:
+    """The stream of own orders has a gap: nothing that adds risk is sent until :class:`Resynced`."""
+
+    ts_ns: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resynced:
+    """Orders and fills agree with the venue again."""
+
+    ts_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +152,20 @@ class SetState:
     reason: str = ""
 
 
-Event: TypeAlias = Tick | OrderUpdate | CancelRejected | OrderFilled | FundingPaid | SetState
+Event: TypeAlias = (
+    Tick
+    | OrderUpdate
+    | Amended
+    | AmendRejected
+    | CancelRejected
+    | OutcomeUnknown
+    | LookedUp
+    | OrderFilled
+    | FundingPaid
+    | StreamLost
+    | Resynced
+    | SetState
+)
 
 
 # --- commands ------------------------------------------------------------------------------------------------------------
@@ -101,6 +181,9 @@ class Place:
     price_ticks: int
     quantity_lots: int
     type: OrderType = OrderType.POST_ONLY
+    reduce_only: bool = False
+    epoch: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +191,26 @@ class Cancel:
     """Withdraw an order."""
 
     client_order_id: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amend:
-    """Change price and quantity of a resting order."""
+    """Change price and quantity of a resting order; `quantity_lots` is the whole order's, what has filled included."""
 
     client_order_id: str
     price_ticks: int
     quantity_lots: int
+    epoch: int = 0
+    reason: str = ""
 
 
-Command: TypeAlias = Place | Cancel | Amend
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """Ask the venue about an order and its fills; answered by :class:`OrderFilled` and then :class:`LookedUp`."""
+
+    client_order_id: str
+    reason: str = ""
+
+
+Command: TypeAlias = Place | Cancel | Amend | LookUp

@@ -244,7 +244,7 @@ class _Run:
         }[what]
         if state.terminal:
             self._forget(number)
-        reason = "post-only would take" if state is OrderState.REJECTED else ""
+        reason = "POST_ONLY_WOULD_TAKE" if state is OrderState.REJECTED else ""
         return OrderUpdate(client_order_id=client_id, state=state, ts_ns=ts, reason=reason)
 
     def _fill(self, client_id: str, response: list[int]) -> OrderFilled:

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grinder_kit.decision.reason import Reason
-from grinder_kit.decision.routing import Action, Amends, Gates, Standing, Wanted, route_level, route_order
+from grinder_kit.decision.routing import (
+    Action,
+    Amends,
+    Gates,
+    LevelLike,
+    OrderLike,
+    Rules,
+    route_ladder,
+)
 
 RUNNING = Gates()
-WANTED = Wanted(ticks=1_000, lots=10, adds_risk=True, occupied=False)
-ORDER = Standing(ticks=1_000, lots=10, filled=0, in_flight=False)
+
+
+class Wanted(NamedTuple):
+    """A level, and what the gates say about it."""
+
+    ticks: int = 1_000
+    lots: int = 10
+    adds_risk: bool = True
+    occupied: bool = False
+    refused: Reason | None = None
+    key: str = "B1"
+    side: int = 1
+
+
+class Standing(NamedTuple):
+    """An own order."""
+
+    ticks: int = 1_000
+    lots: int = 10
+    filled: int = 0
+    in_flight: bool = False
+    amends: int = 0
+    key: str = "B1"
+    side: int = 1
+
+
+WANTED = Wanted()
+ORDER = Standing()
 AMENDS = Amends(supported=True)
 
 
@@ -22,17 +58,32 @@ def level(
     *,
     tolerance: int = 1,
     amends: Amends = AMENDS,
-    would_cross: bool = False,
 ) -> tuple[Action, Reason]:
     """Route a level with everything in order but what the test is about."""
-    return route_level(gates, wanted, order, tolerance_ticks=tolerance, amends=amends, would_cross=would_cross)
+
+    def refuse(level: LevelLike, own: OrderLike | None) -> Reason | None:
+        return Reason.DRAWDOWN if gates.drawdown_shut and wanted.adds_risk else wanted.refused
+
+    orders = {} if order is None else {order.key: order}
+    if wanted.occupied:
+        orders["S9"] = Standing(key="S9", side=-1, ticks=wanted.ticks)
+    decisions = route_ladder(
+        [wanted], orders, gates, Rules(tolerance_ticks=tolerance, amends=amends), refuse=refuse, stays={"S9"}
+    )
+    return decisions[-1].action, decisions[-1].reason
+
+
+def off_plan(gates: Gates, order: Standing) -> tuple[Action, Reason]:
+    """Route an order that no level wants."""
+    (decision,) = route_ladder([], {order.key: order}, gates)
+    return decision.action, decision.reason
 
 
 def test_row_1_not_running_withdraws_own_orders() -> None:
     """Paused, stopped or killed: an own order is cancelled, on the plan or off it."""
     stopped = Gates(running=False)
     assert level(gates=stopped) == (Action.CANCEL, Reason.NOT_RUNNING)
-    assert route_order(stopped, ORDER) == (Action.CANCEL, Reason.NOT_RUNNING)
+    assert off_plan(stopped, ORDER) == (Action.CANCEL, Reason.NOT_RUNNING)
 
 
 def test_row_1_not_running_sends_nothing_else() -> None:
@@ -48,21 +99,21 @@ def test_row_1_stale_data_block_anything_but_a_cancel(order: Standing | None) ->
 
 def test_row_1_stale_data_let_cancels_through() -> None:
     """With stale data an order that is off the plan is still cancelled."""
-    assert route_order(Gates(stale=True), ORDER) == (Action.CANCEL, Reason.OFF_PLAN)
+    assert off_plan(Gates(stale=True), ORDER) == (Action.CANCEL, Reason.OFF_PLAN)
 
 
 @pytest.mark.parametrize("gates", [RUNNING, Gates(running=False), Gates(stale=True), Gates(drawdown_shut=True)])
 def test_row_2_order_in_flight_is_left_alone(gates: Gates) -> None:
     """An order with a request under way gets no second one, whatever the gates say."""
     busy = ORDER._replace(in_flight=True, ticks=500)
-    assert route_order(gates, busy) == (Action.NOOP, Reason.IN_FLIGHT)
+    assert off_plan(gates, busy) == (Action.NOOP, Reason.IN_FLIGHT)
     if not gates.stale:
         assert level(order=busy, gates=gates) == (Action.NOOP, Reason.IN_FLIGHT)
 
 
 def test_row_3_order_off_the_plan_is_cancelled() -> None:
     """An own order that no level wants is cancelled."""
-    assert route_order(RUNNING, ORDER) == (Action.CANCEL, Reason.OFF_PLAN)
+    assert off_plan(RUNNING, ORDER) == (Action.CANCEL, Reason.OFF_PLAN)
 
 
 @pytest.mark.parametrize("order", [None, ORDER._replace(ticks=500)])
@@ -101,21 +152,20 @@ def test_row_7_tolerance_of_zero_means_the_very_price() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "wanted", "order", "amends", "would_cross"),
+    ("why", "wanted", "order", "amends"),
     [
-        ("the venue amends nothing", WANTED, ORDER._replace(ticks=990), Amends(supported=False), False),
-        ("the edits are used up", WANTED, ORDER._replace(ticks=990), Amends(supported=True, left=0), False),
-        ("the amended order would cross", WANTED, ORDER._replace(ticks=990), AMENDS, True),
-        ("as much has executed as is wanted", WANTED, ORDER._replace(ticks=990, lots=20, filled=10), AMENDS, False),
-        ("spot: larger", WANTED._replace(lots=12), ORDER, Amends(supported=True, increase=False), False),
-        ("spot: another price", WANTED, ORDER._replace(ticks=990), Amends(supported=True, increase=False), False),
+        ("the venue amends nothing", WANTED, ORDER._replace(ticks=990), Amends(supported=False)),
+        ("the edits are used up", WANTED, ORDER._replace(ticks=990), Amends(supported=True, left=0)),
+        ("as much has executed as is wanted", WANTED, ORDER._replace(ticks=990, lots=20, filled=10), AMENDS),
+        ("spot: larger", WANTED._replace(lots=12), ORDER, Amends(supported=True, increase=False)),
+        ("spot: another price", WANTED, ORDER._replace(ticks=990), Amends(supported=True, increase=False)),
     ],
 )
 def test_row_8_amend_unsupported_or_unsafe_is_cancelled_and_replaced(
-    why: str, wanted: Wanted, order: Standing, amends: Amends, would_cross: bool
+    why: str, wanted: Wanted, order: Standing, amends: Amends
 ) -> None:
     """What cannot be amended, or not safely, is cancelled and placed again."""
-    answer = level(wanted, order, amends=amends, would_cross=would_cross)
+    answer = level(wanted, order, amends=amends)
     assert answer == (Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE), why
 
 
@@ -146,6 +196,8 @@ wanted_levels = st.builds(
     adds_risk=st.booleans(),
     occupied=st.booleans(),
     refused=st.sampled_from([None, None, None, Reason.MIN_NOTIONAL]),
+    key=st.just("B1"),
+    side=st.just(1),
 )
 orders = st.none() | st.builds(
     Standing,
@@ -153,6 +205,9 @@ orders = st.none() | st.builds(
     lots=st.integers(1, 20),
     filled=st.sampled_from([0, 0, 5]),
     in_flight=st.sampled_from([False, False, True]),
+    amends=st.just(0),
+    key=st.just("B1"),
+    side=st.just(1),
 )
 gates_in_any_state = st.builds(
     Gates,
@@ -163,16 +218,16 @@ gates_in_any_state = st.builds(
 venues = st.builds(Amends, supported=st.booleans(), increase=st.booleans(), left=st.integers(0, 2))
 
 
-@given(gates_in_any_state, wanted_levels, orders, st.integers(0, 2), venues, st.booleans())
+@given(gates_in_any_state, wanted_levels, orders, st.integers(0, 2), venues)
 def test_the_first_row_that_matches_wins(
-    gates: Gates, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends, would_cross: bool
+    gates: Gates, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends
 ) -> None:
     """Over all states at once the router answers as the table does, read from the top."""
-    old = order or Standing(wanted.ticks, wanted.lots, 0, False)
+    old = order or Standing(wanted.ticks, wanted.lots)
     moved_bps = abs(wanted.ticks - old.ticks) * 10_000 / old.ticks
     conforms = abs(wanted.ticks - old.ticks) <= tolerance and abs(wanted.lots - old.lots) <= 1
     grows_on_spot = not amends.increase and (wanted.lots > old.lots or wanted.ticks != old.ticks)
-    unsafe = not amends.supported or not amends.left or would_cross or wanted.lots <= old.filled or grows_on_spot
+    unsafe = not amends.supported or not amends.left or wanted.lots <= old.filled or grows_on_spot
     table = [
         (not gates.running and order is None, (Action.BLOCK, Reason.NOT_RUNNING)),
         (not gates.running and not old.in_flight, (Action.CANCEL, Reason.NOT_RUNNING)),
@@ -189,15 +244,15 @@ def test_the_first_row_that_matches_wins(
         (True, (Action.CANCEL_REPLACE, Reason.LARGE_MOVE)),
     ]
     expected = next(answer for applies, answer in table if applies)
-    assert level(wanted, order, gates, tolerance=tolerance, amends=amends, would_cross=would_cross) == expected
+    assert level(wanted, order, gates, tolerance=tolerance, amends=amends) == expected
 
 
-@given(gates_in_any_state, wanted_levels, orders, st.integers(0, 2), venues, st.booleans())
+@given(gates_in_any_state, wanted_levels, orders, st.integers(0, 2), venues)
 def test_nothing_but_cancels_while_not_running_or_stale(
-    gates: Gates, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends, would_cross: bool
+    gates: Gates, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends
 ) -> None:
     """Whatever else holds, a session that is not running, or sees stale data, never sends an order."""
-    action, _ = level(wanted, order, gates, tolerance=tolerance, amends=amends, would_cross=would_cross)
+    action, _ = level(wanted, order, gates, tolerance=tolerance, amends=amends)
     if not gates.running or gates.stale:
         assert action in (Action.CANCEL, Action.BLOCK, Action.NOOP)
 

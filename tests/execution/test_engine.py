@@ -18,13 +18,19 @@ from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.fill_tracker import FillConflictError
 from grinder_kit.execution.ledger import check_identity
+from grinder_kit.execution.port import AmendRule
 from grinder_kit.model.config import Config, GridConfig, Limits
 from grinder_kit.model.event import (
+    Amend,
+    Amended,
+    AmendRejected,
     Cancel,
     CancelRejected,
     Command,
     Event,
     FundingPaid,
+    LookedUp,
+    LookUp,
     OrderFilled,
     OrderUpdate,
     Place,
@@ -53,7 +59,7 @@ class Venue:
     """An engine, a venue in the hands of the test, and everything that is on its way between them."""
 
     def __init__(self, config: Config) -> None:
-        self.engine = ExecutionEngine(INSTRUMENT, config)
+        self.engine = ExecutionEngine(INSTRUMENT, config, amend_rule=AmendRule.MODIFY)
         self.now = 0
         self.sent: list[Command] = []  # on the way to the venue
         self.answers: list[Event] = []  # on the way to the engine
@@ -63,6 +69,11 @@ class Venue:
         self.acknowledged: set[str] = set()
         self.cancelling: set[str] = set()
         self.filled: dict[str, int] = {}  # delivered, by order
+        self.traded: dict[str, int] = {}  # at the venue, by order
+        self.trades_of: dict[str, list[OrderFilled]] = {}
+        self.told: dict[
+            str, int
+        ] = {}  # ended by the venue's word with so many lots filled, not all of which were delivered
         self.booked: set[str] = set()
         self.position = 0
         self.trades = 0
@@ -77,20 +88,24 @@ class Venue:
         tick = Tick(bid_ticks=mid - half_spread, ask_ticks=None if half_book else mid + half_spread, stale=stale)
         commands = self.engine.step(tick, self.now)
         kinds = [type(command) for command in commands]
-        assert kinds == sorted(kinds, key=lambda kind: kind is Place), "cancels leave first"
+        order = [Cancel, Amend, Place]
+        assert kinds == sorted(kinds, key=order.index), "cancels leave first, new orders last"
         for command in commands:
             if isinstance(command, Place):
                 self._check_place(command, tick)
                 self.alive[command.client_order_id] = command
-            else:
-                assert isinstance(command, Cancel)
-                order = command.client_order_id
-                assert order in self.alive, "cancels only what lives"
-                assert order in self.acknowledged, "an order under way is not cancelled"
-                assert order not in self.cancelling, "never two cancels under way"
+        self._take(commands)
+        return list(commands)
+
+    def _take(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            order = command.client_order_id
+            if isinstance(command, Cancel | Amend):
+                assert order in self.alive, "touches only what lives"
+                assert order in self.acknowledged, "an order under way is not touched"
+                assert order not in self.cancelling, "never two requests under way"
                 self.cancelling.add(order)
         self.sent += commands
-        return list(commands)
 
     def _check_place(self, place: Place, tick: Tick) -> None:
         assert self.engine.state is RunState.RUNNING, "only a running session adds orders"
@@ -104,8 +119,10 @@ class Venue:
             assert place.price_ticks > tick.bid_ticks
 
     def step(self, event: Event) -> None:
-        """Deliver an event; only ticks make the engine act."""
-        assert self.engine.step(event, self.now) == ()
+        """Deliver an event; only ticks make the engine add anything."""
+        commands = self.engine.step(event, self.now)
+        assert all(isinstance(command, Cancel | LookUp) for command in commands)
+        self._take(commands)
 
     # --- the venue's turn ------------------------------------------------------------------------------------------
 
@@ -118,19 +135,42 @@ class Venue:
             if accept:
                 self.resting[order] = command.quantity_lots
             self.answers.append(OrderUpdate(client_order_id=order, state=state, ts_ns=self.now))
+        elif isinstance(command, LookUp):
+            self.answers += [*self.trades_of.get(order, ()), self._look(order)]
+        elif isinstance(command, Amend):
+            self._amend(command)
         elif self.resting.pop(order, None) is None:
             self.answers.append(CancelRejected(client_order_id=order, ts_ns=self.now))
         else:
             self.answers.append(OrderUpdate(client_order_id=order, state=OrderState.CANCELLED, ts_ns=self.now))
 
+    def _amend(self, command: Amend) -> None:
+        order = command.client_order_id
+        left = command.quantity_lots - self.traded.get(order, 0)
+        if order not in self.resting:
+            self.answers.append(AmendRejected(client_order_id=order, ts_ns=self.now))
+        elif left <= 0:
+            del self.resting[order]
+            self.answers.append(OrderUpdate(client_order_id=order, state=OrderState.CANCELLED, ts_ns=self.now))
+        else:
+            self.resting[order] = left
+            price, lots = command.price_ticks, command.quantity_lots
+            self.answers.append(Amended(client_order_id=order, price_ticks=price, quantity_lots=lots, ts_ns=self.now))
+
+    def _look(self, order: str) -> LookedUp:
+        state = OrderState.OPEN if order in self.resting else OrderState.CANCELLED
+        return LookedUp(client_order_id=order, ts_ns=self.now, state=state, filled_lots=self.traded.get(order, 0))
+
     def trade(self, order: str, lots: int) -> None:
         """Fill a resting order, wholly or in part."""
         lots = min(lots, self.resting[order])
+        self.traded[order] = self.traded.get(order, 0) + lots
         self.resting[order] -= lots
         if not self.resting[order]:
             del self.resting[order]
         self.trades += 1
         self.answers.append(self.fill_event(order, lots, f"t{self.trades}"))
+        self.trades_of.setdefault(order, []).append(self.answers[-1])  # type: ignore[arg-type]
 
     def fill_event(self, order: str, lots: int, trade_id: str) -> OrderFilled:
         """Return the event of a fill."""
@@ -144,21 +184,33 @@ class Venue:
         """Let an answer reach the engine, and keep our own books of it."""
         event = self.answers.pop(index % len(self.answers))
         self.delivered.append(event)
-        self.step(event)
         order = event.client_order_id  # type: ignore[union-attr]
-        if isinstance(event, CancelRejected):
+        # Our own books first: what the event makes the engine ask for is checked against them.
+        if isinstance(event, CancelRejected | AmendRejected | Amended | LookedUp):
             self.cancelling.discard(order)
-            return
         self.acknowledged.add(order)
-        if isinstance(event, OrderFilled):
-            place = event.client_order_id.split("-")[1][0]
-            self.position += event.quantity_lots if place == "B" else -event.quantity_lots
+        if isinstance(event, Amended) and order in self.alive:
+            self.alive[order] = dataclasses.replace(
+                self.alive[order], price_ticks=event.price_ticks, quantity_lots=event.quantity_lots
+            )
+        if isinstance(event, OrderFilled) and event.trade_id not in self.booked:
+            side = 1 if order.split("-")[1][0] == "B" else -1
+            self.position += side * event.quantity_lots
             self.booked.add(event.trade_id)
             self.filled[order] = self.filled.get(order, 0) + event.quantity_lots
-            if order in self.alive and self.filled[order] >= self.alive[order].quantity_lots:
-                self._ended(order)
-        elif isinstance(event, OrderUpdate) and event.state.terminal:
+        elif isinstance(event, OrderUpdate | LookedUp) and event.state is not None and event.state.terminal:
+            self.told[order] = event.filled_lots or 0
+        self.step(event)
+        filled = self.filled.get(order, 0)
+        if order in self.alive and (
+            filled >= self.told.get(order, 1 << 60) or filled >= self._whole(order) and order not in self.resting
+        ):
             self._ended(order)
+
+    def _whole(self, order: str) -> int:
+        """Lots at which the engine is sure that the order is full: never while an amend may have made it larger."""
+        own = self.engine.orders.by_id.get(order)
+        return 1 << 60 if own is not None and own.wish is not None else self.alive[order].quantity_lots
 
     def _ended(self, order: str) -> None:
         self.alive.pop(order, None)
@@ -175,7 +227,7 @@ class Venue:
         """Tick until the engine asks for nothing any more."""
         for _ in range(30):
             self.flush()
-            if not self.tick(mid, half_spread):
+            if not self.tick(mid, half_spread) and not self.sent:
                 return
         raise AssertionError("the engine never comes to rest")
 
@@ -258,15 +310,18 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def repeat(self, index: int) -> None:
         """After a reconnect the venue says again what it said before."""
         event = self.venue.delivered[index % len(self.venue.delivered)]
-        if not isinstance(event, CancelRejected):
+        if isinstance(event, OrderUpdate | OrderFilled):
             self.venue.step(event)
 
-    @rule(
-        state=st.sampled_from([RunState.RUNNING, RunState.RUNNING, RunState.PAUSED, RunState.KILLED, RunState.STOPPED])
-    )
+    @rule(state=st.sampled_from([*[RunState.RUNNING] * 8, *[RunState.PAUSED] * 6, RunState.KILLED, RunState.STOPPED]))
     def set_state(self, state: RunState) -> None:
-        """The operator changes the state."""
-        self.venue.step(SetState(state=state))
+        """The operator changes the state; nothing leads back from the end."""
+        final = RunState.STOPPED, RunState.KILLED
+        if self.venue.engine.state in final and state not in final:
+            with pytest.raises(ConfigError, match="for good"):
+                self.venue.step(SetState(state=state))
+        else:
+            self.venue.step(SetState(state=state))
 
     @rule()
     def come_to_rest(self) -> None:
@@ -297,7 +352,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert set(own.by_id) == set(self.venue.alive)
         assert {order.client_order_id for order in own} == set(own.by_id)
         assert len({order.ticks for order in own}) == len(own.by_id)
-        assert {o for o in own.by_id if own.by_id[o].in_flight is InFlight.CANCEL} >= self.venue.cancelling
+        busy = InFlight.CANCEL, InFlight.AMEND, InFlight.UNKNOWN
+        assert {o for o in own.by_id if own.by_id[o].in_flight in busy} >= self.venue.cancelling
 
     @invariant()
     def the_position_is_the_sum_of_the_fills(self) -> None:
@@ -456,14 +512,16 @@ def test_not_running_withdraws_everything_and_sends_nothing(state: RunState) -> 
     desk.flush()
     desk.tick()  # BUY_1 is on its way again
     desk.step(SetState(state=state))
-    assert len(desk.tick()) == 5
-    desk.flush()
-    assert len(desk.tick()) == 1
+    assert [type(command) for command in desk.sent] == [Place] + [Cancel] * 5
+    desk.arrive()
+    desk.deliver()
+    assert [type(command) for command in desk.sent] == [Cancel] * 6, "cancelled the moment it is known"
     desk.settle()
     assert desk.alive == {} and desk.engine.position.lots == 4
-    desk.step(SetState(state=RunState.RUNNING))
-    desk.settle()
-    assert len(desk.alive) == 6
+    if state is RunState.PAUSED:
+        desk.step(SetState(state=RunState.RUNNING))
+        desk.settle()
+        assert len(desk.alive) == 6
 
 
 def test_not_running_withdraws_even_without_a_market() -> None:
@@ -471,7 +529,7 @@ def test_not_running_withdraws_even_without_a_market() -> None:
     desk = venue()
     desk.settle()
     desk.step(SetState(state=RunState.KILLED))
-    assert len(desk.tick(half_book=True)) == 6
+    assert len(desk.sent) == 6
     assert desk.tick(half_book=True) == []
 
 

@@ -1,0 +1,1 @@
+"""Venues: whatever has the shape of ExchangePort and fills orders."""
