@@ -85,9 +85,9 @@ def replaying(raw: Path, recording: Path) -> list[dict[str, Any]]:
     from bench_peer import convert, timed_pass
 
     from grinder_kit.kernel.feed import slices
+    from grinder_kit.kernel.options import kernel_options
     from grinder_kit.market.recording import Recording
     from grinder_kit.model.config_file import load_config
-    from grinder_kit.simulation.assumptions import kernel_options
     from grinder_kit.simulation.replay import replay
 
     config = load_config(Path(__file__).parent.parent / "examples" / "hftbacktest_grid.toml")

@@ -1,6 +1,6 @@
 """The `grinder` command: what notebooks do, for shells and programs.
 
-Exit codes: 0 done, 1 differs (verify), 2 bad input, 3 refused for safety, 4 venue unreachable, 130 interrupted.
+Exit codes: 0 done, 1 differs (verify) or damaged (journal), 2 bad input, 3 refused for safety, 4 venue unreachable, 130 interrupted.
 Errors are lines on stderr; tracebacks only with --debug. Results go to stdout, progress to stderr.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from grinder_kit.model.section import InvalidConfigError
     from grinder_kit.simulation.result import Result
 
-DONE, BAD_INPUT, REFUSED, UNREACHABLE, BUG, INTERRUPTED = 0, 2, 3, 4, 70, 130
+DONE, DAMAGED, BAD_INPUT, REFUSED, UNREACHABLE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
 app = typer.Typer(
     name="grinder",
@@ -238,6 +238,24 @@ def replay(
         typer.echo(f"{'':30}{same} the digest in {config}")
     if report is not None:
         typer.echo(f"{'report':30}{report}")
+
+
+@app.command()
+def journal(
+    file: Annotated[Path, typer.Argument(help="The journal of a session; it may be running.")],
+    kind: Annotated[str, typer.Option(metavar="KIND,...", help="Only these kinds, such as intent,event.")] = "",
+    level: Annotated[str | None, typer.Option(metavar="KEY", help="Only this level, such as B3.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the last N of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value a line, entries only.")] = False,
+) -> None:
+    """Show what a session meant to do and what came of it, entry by entry, and what is still open."""
+    from grinder_kit.execution.journal_view import kinds_of, level_key, show
+
+    key = None if level is None else level_key(level)
+    damage = show(file, typer.echo, kinds=kinds_of(kind), level=key, last=last, as_json=as_json)
+    if damage is not None:
+        _say(f"error: {damage}")
+        raise typer.Exit(DAMAGED)
 
 
 # --- what commands share ---------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,167 @@ def test_reader_that_has_seen_enough_is_no_error() -> None:
     command = f'"{sys.executable}" -c "from grinder_kit.cli import main; main()" --help | true'
     run = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def _journal(path: Path) -> Path:
+    """Write the journal of a short night: three orders, one of them refused, one partly filled and on its way out."""
+    from grinder_kit.execution.journal import Journal
+    from grinder_kit.model.event import Cancel, OrderFilled, OrderUpdate, OutcomeUnknown, Place
+    from grinder_kit.model.order import OrderState, Side
+
+    start = 1_795_000_000_123_000_000
+    header = {
+        "symbol": "BTCUSDT",
+        "venue": "binanceusdm",
+        "tag": "r0",
+        "config": "ab" * 32,
+        "tick": "0.1",
+        "lot": "0.001",
+    }
+    with Journal.open(path, header=header, ts_ns=start) as journal:
+        for number, (key, side, ticks) in enumerate(
+            [("B3", Side.BUY, 599_900), ("S1", Side.SELL, 600_100), ("B4", Side.BUY, 599_800)]
+        ):
+            place = Place(
+                client_order_id=f"gkr0-{key}-{number}", level_id=f"{side}_{key[1:]}", side=side, price_ticks=ticks,
+                quantity_lots=20, reason="NEW_LEVEL",
+            )  # fmt: skip
+            journal.append_intent(place, start)
+        journal.commit()
+        journal.append_event(OrderUpdate(client_order_id="gkr0-B3-0", state=OrderState.OPEN, ts_ns=1), start + 10**8)
+        said = OutcomeUnknown(client_order_id="gkr0-S1-1", raw="FOO\n\x1b[31m", ts_ns=1)
+        journal.append_event(said, start + 2 * 10**8)
+        gone = OrderUpdate(client_order_id="gkr0-B4-2", state=OrderState.REJECTED, reason="MIN_NOTIONAL", ts_ns=1)
+        journal.append_event(gone, start + 2 * 10**8)
+        fill = OrderFilled(
+            client_order_id="gkr0-B3-0", trade_id="991", price_ticks=599_900, quantity_lots=5,
+            commission=Decimal("0.0060"), commission_asset="USDT", ts_ns=1, is_maker=True,
+        )  # fmt: skip
+        journal.append_event(fill, start + 10**9)
+        journal.append_event(fill, start + 10**9)  # told twice, counted once
+        journal.append_intent(Cancel(client_order_id="gkr0-B3-0", reason="OFF_PLAN"), start + 2 * 10**9)
+        journal.append_decision("B3", "CANCEL_REPLACE", "LARGE_MOVE", start + 2 * 10**9)
+        journal.append_note("adopted an order", start + 3 * 10**9, order="gkr0-B4-2")
+    return path
+
+
+def test_journal_says_what_happened_and_what_is_open(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`grinder journal` prints one line an entry, aligned, in words; then the sum: span, counts, fills, live orders, damage."""
+    code, out, err = grinder(capsys, "journal", _journal(tmp_path / "r0.journal"))
+    assert (code, err) == (0, "")
+    lines, _, rest = out.partition("\n\n")
+    assert lines.splitlines() == [
+        "2026-11-18 11:06:40.123        1  header          BTCUSDT at binanceusdm, session r0            "
+        f"grinder_kit {__version__}, configuration abababababab",
+        "2026-11-18 11:06:40.123        2  intent    B3    place BUY 0.02 at 59,990.0, POST_ONLY         "
+        "the level has no order  [gkr0-B3-0]",
+        "2026-11-18 11:06:40.123        3  intent    S1    place SELL 0.02 at 60,010.0, POST_ONLY        "
+        "the level has no order  [gkr0-S1-1]",
+        "2026-11-18 11:06:40.123        4  intent    B4    place BUY 0.02 at 59,980.0, POST_ONLY         "
+        "the level has no order  [gkr0-B4-2]",
+        "2026-11-18 11:06:40.223        5  event     B3    OPEN  [gkr0-B3-0]",
+        "2026-11-18 11:06:40.323        6  event     S1    outcome unknown                               "
+        r"FOO\n\x1b[31m  [gkr0-S1-1]",
+        "2026-11-18 11:06:40.323        7  event     B4    REJECTED                                      "
+        "under the venue's minimum notional  [gkr0-B4-2]",
+        "2026-11-18 11:06:41.123        8  event     B3    filled 0.005 at 59,990.0                      "
+        "fee 0.006 USDT, maker, trade 991  [gkr0-B3-0]",
+        "2026-11-18 11:06:41.123        9  event     B3    filled 0.005 at 59,990.0                      "
+        "fee 0.006 USDT, maker, trade 991  [gkr0-B3-0]",
+        "2026-11-18 11:06:42.123       10  intent    B3    cancel                                        "
+        "the plan has no such level any more  [gkr0-B3-0]",
+        "2026-11-18 11:06:42.123       11  decision  B3    cancel and replace                            "
+        "the price moved too far to amend",
+        "2026-11-18 11:06:43.123       12  note            adopted an order                              order=gkr0-B4-2",
+    ]
+    assert rest.splitlines() == [
+        "journal       BTCUSDT at binanceusdm, session r0",
+        "span          2026-11-18 11:06:40.123 to 2026-11-18 11:06:43.123 UTC, 3.0 s",
+        "entries       12",
+        "  header      1",
+        "  intent      4",
+        "  event       5",
+        "  decision    1",
+        "  note        1",
+        "fills         1: bought 0.005, sold 0",
+        "live orders   2 by the journal; the venue may know better",
+        "  S1          SELL 0.02 at 60,010.0, PENDING, its state is unknown  [gkr0-S1-1]",
+        "  B3          BUY 0.02 at 59,990.0, PARTIALLY_FILLED, 0.005 filled, a cancel is under way  [gkr0-B3-0]",
+        "damage        none found",
+    ]
+
+
+def test_journal_as_json_is_one_value_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`grinder journal --json` prints entries, each a JSON object on a line of its own, and nothing else."""
+    code, out, err = grinder(capsys, "journal", _journal(tmp_path / "r0.journal"), "--json")
+    values = [json.loads(line) for line in out.splitlines()]
+    assert (code, err, [value["seq"] for value in values]) == (0, "", list(range(1, 13)))
+    assert values[7] == {
+        "seq": 8, "ts_ns": 1_795_000_001_123_000_000, "time": "2026-11-18T11:06:41.123Z", "kind": "event", "level": "B3",
+        "body": {
+            "what": "OrderFilled", "client_order_id": "gkr0-B3-0", "trade_id": "991", "price_ticks": 599_900,
+            "quantity_lots": 5, "commission": "0.0060", "commission_asset": "USDT", "ts_ns": 1, "is_maker": True,
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--kind", "intent"], [2, 3, 4, 10]),
+        (["--kind", "header,note"], [1, 12]),
+        (["--level", "B3"], [2, 5, 8, 9, 10, 11]),
+        (["--level", "sell_1"], [3, 6]),
+        (["--last", "2"], [11, 12]),
+        (["--kind", "intent,event", "--level", "BUY_3", "--last", "3"], [8, 9, 10]),
+        (["--level", "S99"], []),
+    ],
+)  # fmt: skip
+def test_journal_is_filtered(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], shown: list[int]
+) -> None:
+    """Kinds, a level and the last N narrow what is shown; the sum stays that of the whole."""
+    path = _journal(tmp_path / "r0.journal")
+    code, out, err = grinder(capsys, "journal", path, "--json", *options)
+    assert (code, err, [json.loads(line)["seq"] for line in out.splitlines()]) == (0, "", shown)
+    assert f"entries       12, {len(shown)} of them shown" in grinder(capsys, "journal", path, *options)[1]
+
+
+def test_damaged_journal_is_shown_as_far_as_it_goes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The good part and the damage are shown, with exit code 1; where nothing can be read it is 2. Nothing is written."""
+    path = _journal(tmp_path / "r0.journal")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("DELETE FROM entry WHERE seq = 6")
+    connection.close()
+    before = sorted(tmp_path.iterdir()), path.read_bytes()
+    said = f"{path}: entries 1 to 5 are good; after that: entry 6 is changed or missing"
+    code, out, err = grinder(capsys, "journal", path)
+    assert (code, err) == (1, f"error: {said}\n")
+    assert out.count("gkr0-") == 7 and out.endswith(f"damage        {said}\n")
+    code, out, err = grinder(capsys, "journal", path, "--json")
+    assert (code, err, len(out.splitlines())) == (1, f"error: {said}\n", 5)
+    assert (sorted(tmp_path.iterdir()), path.read_bytes()) == before
+    path.write_bytes(before[1][:50])
+    code, out, err = grinder(capsys, "journal", path)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {path}: no entry can be read: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--kind", "intents"], "unknown kind 'intents'; did you mean 'intent'?"),
+        (["--level", "B"], "level is 'B'; write B3 or BUY_3, S12 or SELL_12"),
+        (["--last", "0"], "Invalid value for '--last'"),
+    ],
+)  # fmt: skip
+def test_journal_options_are_checked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], said: str
+) -> None:
+    """A kind, a level or a number that cannot be is bad input, and so is a file that is missing or no journal."""
+    code, out, err = grinder(capsys, "journal", _journal(tmp_path / "r0.journal"), *options)
+    assert (code, out) == (2, "") and said in err
+    assert grinder(capsys, "journal", tmp_path / "no") == (2, "", f"error: {tmp_path / 'no'}: no such journal\n")
+    (tmp_path / "grid.toml").write_text(GRID)
+    code, out, err = grinder(capsys, "journal", tmp_path / "grid.toml")
+    assert (code, out, err) == (2, "", f"error: {tmp_path / 'grid.toml'}: is no journal\n")

@@ -20,7 +20,6 @@ from grinder_kit.decision.reason import Reason
 from grinder_kit.decision.risk import RiskLimits, RiskRefused, RiskView, assess
 from grinder_kit.decision.routing import (
     Action,
-    Amends,
     Decision,
     Gates,
     LevelLike,
@@ -33,7 +32,7 @@ from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.fill_tracker import FillTracker
 from grinder_kit.execution.ledger import Ledger
 from grinder_kit.execution.own_orders import LiveOrders, OwnOrder, OwnOrders, key_of
-from grinder_kit.execution.port import AmendRule
+from grinder_kit.execution.port import AmendRule, amends_of
 from grinder_kit.execution.refusals import RefusalLog
 from grinder_kit.model.config import Config
 from grinder_kit.model.event import (
@@ -175,7 +174,7 @@ class ExecutionEngine:
         self._rules = Rules(
             tolerance_ticks=config.router.price_tolerance_ticks,
             amend_threshold_tenths=config.router.amend_threshold_tenths,
-            amends=Amends(rule is not AmendRule.NONE, rule is AmendRule.MODIFY, max_amends),
+            amends=amends_of(rule, max_amends),
         )
         ttl = config.router.order_ttl_s
         self._ttl_ns = None if ttl is None else round(ttl * 1_000_000_000)

@@ -143,6 +143,18 @@ class OwnOrders:
         side = 1 if key[0] == "B" else -1
         return self._register(OwnOrder(client_order_id, key, side, ticks, lots, now_ns, reduce_only=reduce_only))
 
+    def has_ended(self, client_order_id: str) -> bool:
+        """Whether an id was used before and its order is not live any more."""
+        key = key_of(client_order_id)
+        used = int(client_order_id.rpartition("-")[2], 36) if key is not None else 0
+        return key is not None and client_order_id not in self.by_id and used <= self._generation.get(key, 0)
+
+    def lose_track(self) -> None:
+        """Take every request under way for unknown: whoever sent it is gone."""
+        for order in self:
+            if order.in_flight is not None:
+                order.in_flight = InFlight.UNKNOWN
+
     def _register(self, order: OwnOrder) -> OwnOrder:
         self.by_key[order.key] = self.by_id[order.client_order_id] = order
         return order

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
+from grinder_kit.decision.routing import Amends
 from grinder_kit.errors import SupersededError
 from grinder_kit.model.event import FundingPaid, StreamLost, Tick
 from grinder_kit.model.fill import Fill, Position
@@ -41,6 +42,11 @@ class AmendRule(StrEnum):
     NONE = "none"
     REDUCE = "reduce"  # spot: a smaller quantity at the same price; the order keeps its place in the queue
     MODIFY = "modify"  # USD-M: price and quantity; the order joins the back of the queue
+
+
+def amends_of(rule: AmendRule, max_amends: int = 10_000) -> Amends:
+    """Return a venue's rule as routing reads it."""
+    return Amends(rule is not AmendRule.NONE, rule is AmendRule.MODIFY, max_amends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,14 +26,16 @@ DEPTH, SNAPSHOT, BBO, TRADE, GAP, CLEAR = (int(k) for k in KindCode)
 FOREVER = 1 << 62
 
 # columns of a resting order, a command under way, a response under way
-ID, SIDE, TICK, LOTS, LEAVES, O_SIZE = 0, 1, 2, 3, 4, 5
+ID, SIDE, TICK, LOTS, LEAVES, KIND, O_SIZE = 0, 1, 2, 3, 4, 5, 6
 C_ARRIVAL, C_TYPE, C_ID, C_SIDE, C_TICK, C_LOTS, C_KIND, C_SIZE = 0, 1, 2, 3, 4, 5, 6, 7
 R_SEEN, R_TS, R_TYPE, R_ID, R_SIDE, R_TICK, R_LOTS, R_LEAVES, R_MAKER, R_CAUSE, R_SIZE = range(11)
 AHEAD, TRADED, F_SIZE = 0, 1, 2
 
-PLACE, CANCEL = 0, 1  # C_TYPE
+PLACE, CANCEL, AMEND = 0, 1, 2  # C_TYPE; the lots of an amend are the whole order's
 POST_ONLY, LIMIT, IOC = 0, 1, 2  # C_KIND
-ACCEPTED, REJECTED, FILLED, CANCELLED, CANCEL_REJECTED, EXPIRED, FUNDING = 0, 1, 2, 3, 4, 5, 6  # R_TYPE
+# R_TYPE
+ACCEPTED, REJECTED, FILLED, CANCELLED, CANCEL_REJECTED, EXPIRED, FUNDING, AMENDED, AMEND_REJECTED = range(9)
+NO_AMENDS, REDUCE, MODIFY = 0, 1, 2  # S_AMEND
 BY_QUEUE, BY_TRADE, BY_QUOTE, BY_TAKING = 0, 1, 2, 3  # R_CAUSE: queue used up, traded through, quote reached it, took
 
 # head
@@ -41,7 +43,7 @@ RESTING, IN_FIRST, IN_LAST, OUT_FIRST, OUT_LAST, LAST_ARRIVAL, LAST_SEEN, DRAWS,
 QUOTE_ID, MIN_SELL, MAX_BUY, H_SIZE = 9, 10, 11, 12
 
 # settings
-S_QUEUE, S_PARTIAL, S_SHARE, S_WHOLE, S_FUSED, S_BY_QUOTE, S_NEIGHBOURS, S_SEED, S_SIZE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+S_QUEUE, S_PARTIAL, S_SHARE, S_WHOLE, S_FUSED, S_BY_QUOTE, S_NEIGHBOURS, S_SEED, S_AMEND, S_SIZE = range(10)
 
 DONE, NEEDS_BOOK, NEEDS_ORDERS, NEEDS_OUTBOX = 0, 1, 2, 3  # what must grow before time can go on
 SPARE = 8  # responses that one event may send beside one for each resting order or level taken
@@ -306,20 +308,84 @@ def _take(exchange: Exchange, order: int, side: int, limit: int, lots: int, ts: 
     return lots if really else levels
 
 
+@compiled
+def _row_of(exchange: Exchange, order: int) -> int:
+    """Return the row of a resting order, -1 where it does not rest."""
+    for row in range(exchange.head[RESTING]):
+        if exchange.resting[row, ID] == order:
+            return row
+    return -1
+
+
+@compiled
+def _rest(exchange: Exchange, order: int, side: int, tick: int, lots: int, leaves: int, kind: int) -> None:
+    """Let an order join the back of its queue."""
+    head = exchange.head
+    row = head[RESTING]
+    new = exchange.resting[row]
+    new[ID], new[SIDE], new[TICK], new[LOTS], new[LEAVES], new[KIND] = order, side, tick, lots, leaves, kind
+    exchange.queue[row, AHEAD] = _quantity_ahead(exchange, side, tick)
+    exchange.queue[row, TRADED] = 0.0
+    head[RESTING] += 1
+    exchange.own_ticks[0 if side > 0 else 1, tick & 4095] += 1
+    if side > 0:
+        head[MAX_BUY] = max(head[MAX_BUY], tick)
+    else:
+        head[MIN_SELL] = min(head[MIN_SELL], tick)
+
+
+@compiled
+def _amend(exchange: Exchange, row: int, tick: int, lots: int, ts: int) -> int:
+    """Amend a resting order as the venue does.
+
+    REDUCE (spot): only a smaller quantity at the same price; the order keeps its place. MODIFY (USD-M): it joins the back of the
+    queue, and is cancelled when the new quantity is at most what has executed, or when it is post-only and would take.
+    """
+    own, best = exchange.resting[row], exchange.book.head
+    order, side, kind = own[ID], own[SIDE], own[KIND]
+    leaves = lots - (own[LOTS] - own[LEAVES])
+    rule = exchange.settings[S_AMEND]
+    if rule == NO_AMENDS or (rule == REDUCE and (tick != own[TICK] or lots >= own[LOTS] or leaves <= 0)):
+        _respond(exchange, ts, AMEND_REJECTED, order, side, tick, lots, own[LEAVES], 1, 0)
+        return DONE
+    if rule == REDUCE:
+        own[LOTS], own[LEAVES] = lots, leaves
+        _respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
+        return DONE
+    crosses = tick >= best[bk.BEST_ASK] if side > 0 else tick <= best[bk.BEST_BID]
+    if leaves <= 0 or (crosses and kind == POST_ONLY):
+        _respond(exchange, ts, CANCELLED, order, side, own[TICK], 0, own[LEAVES], 1, 0)
+        _remove(exchange, row)
+        return DONE
+    if crosses:
+        levels = _take(exchange, order, side, tick, leaves, ts, False)
+        if exchange.outbox.shape[0] - exchange.head[OUT_LAST] < levels + SPARE:
+            return NEEDS_OUTBOX
+    _remove(exchange, row)
+    _respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
+    left = _take(exchange, order, side, tick, leaves, ts, True) if crosses else leaves
+    if left > 0:
+        _rest(exchange, order, side, tick, lots, left, kind)
+    return DONE
+
+
 @inlined
 def _arrive(exchange: Exchange, command: Ints) -> int:
     """Let a command arrive; return DONE, or what must grow first (nothing has happened then)."""
     ts, order, side = command[C_ARRIVAL], command[C_ID], command[C_SIDE]
     tick, lots, kind = command[C_TICK], command[C_LOTS], command[C_KIND]
     head, best = exchange.head, exchange.book.head
-    if command[C_TYPE] == CANCEL:
-        for row in range(head[RESTING]):
-            if exchange.resting[row, ID] == order:
-                left = exchange.resting[row]
-                _respond(exchange, ts, CANCELLED, order, left[SIDE], left[TICK], 0, left[LEAVES], 1, 0)
-                _remove(exchange, row)
-                return DONE
-        _respond(exchange, ts, CANCEL_REJECTED, order, side, tick, 0, 0, 1, 0)
+    if command[C_TYPE] != PLACE:
+        row = _row_of(exchange, order)
+        if row < 0:
+            refused = CANCEL_REJECTED if command[C_TYPE] == CANCEL else AMEND_REJECTED
+            _respond(exchange, ts, refused, order, side, tick, 0, 0, 1, 0)
+            return DONE
+        if command[C_TYPE] == AMEND:
+            return _amend(exchange, row, tick, lots, ts)
+        left = exchange.resting[row]
+        _respond(exchange, ts, CANCELLED, order, left[SIDE], left[TICK], 0, left[LEAVES], 1, 0)
+        _remove(exchange, row)
         return DONE
     crosses = tick >= best[bk.BEST_ASK] if side > 0 else tick <= best[bk.BEST_BID]
     if crosses and kind == POST_ONLY:
@@ -336,17 +402,7 @@ def _arrive(exchange: Exchange, command: Ints) -> int:
     if kind == IOC:
         _respond(exchange, ts, EXPIRED, order, side, tick, 0, left_lots, 0, 0)
         return DONE
-    row = head[RESTING]
-    new = exchange.resting[row]
-    new[ID], new[SIDE], new[TICK], new[LOTS], new[LEAVES] = order, side, tick, lots, left_lots
-    exchange.queue[row, AHEAD] = _quantity_ahead(exchange, side, tick)
-    exchange.queue[row, TRADED] = 0.0
-    head[RESTING] += 1
-    exchange.own_ticks[0 if side > 0 else 1, tick & 4095] += 1
-    if side > 0:
-        head[MAX_BUY] = max(head[MAX_BUY], tick)
-    else:
-        head[MIN_SELL] = min(head[MIN_SELL], tick)
+    _rest(exchange, order, side, tick, lots, left_lots, kind)
     return DONE
 
 

@@ -22,6 +22,7 @@ from grinder_kit.model.market import Features
 QUEUE_MODELS = {
     "risk_averse": RISK_AVERSE, "power": POWER, "pro_rata": PRO_RATA, "optimistic": OPTIMISTIC, "touch": TOUCH,
 }  # fmt: skip
+AMEND_RULES = {"none": ex.NO_AMENDS, "reduce": ex.REDUCE, "modify": ex.MODIFY}
 _NO_RESPONSES = np.zeros((0, ex.R_SIZE), np.int64)
 _advance = compiled(features.advance)
 _read = compiled(features.read)
@@ -52,6 +53,9 @@ class KernelOptions:
         A bbo at or through the price fills; otherwise the best of the depth book does when it moves there.
     neighbours : bool
         At an unknown level, assume the mean quantity of the known ones within 25 ticks; otherwise none.
+    amend : str
+        modify: price and quantity, losing the place in the queue (USD-M). reduce: only a smaller quantity at the same price,
+        keeping it (spot). none.
     feed : FeedOptions
         How rows become the exchange's stream.
     """
@@ -67,6 +71,7 @@ class KernelOptions:
     by_quote: bool = False
     neighbours: bool = False
     seed: int = 0
+    amend: str = "modify"
     feed: FeedOptions = field(default_factory=FeedOptions)
 
 
@@ -95,6 +100,7 @@ class Simulator:
         settings[ex.S_BY_QUOTE] = options.by_quote
         settings[ex.S_NEIGHBOURS] = options.neighbours
         settings[ex.S_SEED] = options.seed
+        settings[ex.S_AMEND] = AMEND_RULES[options.amend]
         head = np.zeros(ex.H_SIZE, np.int64)
         head[ex.MIN_SELL], head[ex.MAX_BUY], head[ex.QUOTE_ID] = bk.NO_ASK, bk.NO_BID, -1
         account, inverse = accounts.new_accounts()
@@ -176,6 +182,19 @@ class Simulator:
         else:
             head[ex.OUT_FIRST] = due
         return reached, responses
+
+    def under_way(self) -> ex.Ints:
+        """Return the responses that the exchange has sent and that were not delivered yet, shape (n, R_SIZE), in order."""
+        head = self.exchange.head
+        return self.exchange.outbox[head[ex.OUT_FIRST] : head[ex.OUT_LAST]].copy()
+
+    @property
+    def next_arrival_ns(self) -> int | None:
+        """Time at which the next command reaches the exchange, None while none is under way."""
+        head = self.exchange.head
+        if head[ex.IN_FIRST] == head[ex.IN_LAST]:
+            return None
+        return int(self.exchange.inbox[head[ex.IN_FIRST], ex.C_ARRIVAL])
 
     @property
     def best(self) -> tuple[int | None, int | None]:

@@ -1,57 +1,19 @@
-"""From the configuration's section [execution] to the kernel's options, and to the words a report says them in."""
+"""The assumptions of a run, in the words in which a report says them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from grinder_kit.model.config import (
-    BookSource,
     CrossBy,
     ExecutionConfig,
-    MatchClock,
     OwnVolume,
-    QueueFill,
     QueueModel,
-    Ties,
-    UnknownLevel,
 )
-
-if TYPE_CHECKING:
-    from grinder_kit.kernel.simulator import KernelOptions
 
 _QUEUE = {
     QueueModel.RISK_AVERSE: "all cancellations at our price happen behind us (risk-averse)",
     QueueModel.PRO_RATA: "cancellations are spread evenly over the queue (pro rata)",
     QueueModel.OPTIMISTIC: "all cancellations at our price happen ahead of us (optimistic)",
 }
-
-
-def kernel_options(execution: ExecutionConfig) -> KernelOptions:
-    """Return the kernel's options for a configuration."""
-    from grinder_kit.kernel.feed import FeedOptions
-    from grinder_kit.kernel.simulator import KernelOptions
-
-    fused = execution.book is BookSource.FUSED
-    by_quote = execution.cross_by is CrossBy.QUOTE
-    return KernelOptions(
-        queue=execution.queue.value,
-        power=execution.queue_n,
-        entry_ns=execution.entry_table_ns,
-        response_ns=execution.response_table_ns,
-        partial_fills=execution.partial_fills,
-        share_volume=execution.own_volume is OwnVolume.SHARE,
-        whole_size=execution.queue_fill is QueueFill.WHOLE_SIZE,
-        fused=fused,
-        by_quote=by_quote,
-        neighbours=execution.unknown_level is UnknownLevel.NEIGHBOURS,
-        seed=execution.seed,
-        feed=FeedOptions(
-            quotes=fused or by_quote,
-            by_local_time=execution.clock is MatchClock.LOCAL,
-            trades_first=execution.ties is Ties.TRADE_BBO_DEPTH,
-            trade_advance_ns=execution.trade_advance_ns,
-        ),
-    )
 
 
 def in_words(execution: ExecutionConfig) -> tuple[str, ...]:

@@ -60,13 +60,18 @@ class Recorder:
         self.mid_rows = Spool({"ts_ns": pl.Int64, "mid2": pl.Int64})
         self.sent_count = {(s, c): 0 for s in (1, -1) for c in (False, True)}  # side, whether a cancel
         self.causes = dict.fromkeys(CAUSES, 0)
-        self.rejected = 0
+        self.rejected = self.amends = 0
         self._order_hash, self._fill_hash = hashlib.sha256(), hashlib.sha256()
         self._mid2 = 0
 
     def sent(self, side: int, *, cancel: bool) -> None:
         """Count a command: side +1 buy."""
         self.sent_count[side, cancel] += 1
+
+    def amended(self, side: int, ticks: int, lots: int, now_ns: int) -> None:
+        """Count an amend; a run that has none keeps the digest that it had before there were any."""
+        self.amends += 1
+        self._order_hash.update(b"amend %d %d %d %d;" % (side, ticks, lots, now_ns))
 
     def orders(self, ended: Iterable[OwnOrder]) -> None:
         """Write down orders that have ended."""

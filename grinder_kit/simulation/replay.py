@@ -12,11 +12,15 @@ import numpy as np
 from grinder_kit.decision.grid_manager import check_fill_prob
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.engine import ExecutionEngine, PositionSource
+from grinder_kit.execution.fees import Fees, funding_amount
 from grinder_kit.execution.ledger import check_identity
-from grinder_kit.execution.money import EXACT, ROUNDED
+from grinder_kit.execution.port import Capabilities
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.event import (
+    Amend,
+    Amended,
+    AmendRejected,
     Cancel,
     CancelRejected,
     Command,
@@ -29,7 +33,6 @@ from grinder_kit.model.event import (
 )
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import OrderState, OrderType
-from grinder_kit.simulation.assumptions import kernel_options
 from grinder_kit.simulation.recorder import Recorder
 from grinder_kit.simulation.result import Result
 
@@ -116,13 +119,15 @@ class _Run:
         queue: str | None = None,
     ) -> None:
         from grinder_kit.kernel import exchange as ex
+        from grinder_kit.kernel.options import kernel_options
         from grinder_kit.kernel.simulator import Simulator
 
         self.market, self.config, self.instrument = market, config, instrument
-        self.options = kernel_options(config.execution)
+        rule = Capabilities.of(instrument).amend
+        self.options = kernel_options(config.execution, amend=rule)
         if queue is not None:  # a rule that a configuration cannot name; only sensitivity.py compares with it
             self.options = dataclasses.replace(self.options, queue=queue)
-        self.engine = ExecutionEngine(instrument, config, position=position)
+        self.engine = ExecutionEngine(instrument, config, amend_rule=rule, position=position)
         self.funding = _funding(market)
         self.simulator = Simulator(self.options, self.funding.times)
         self.recorder = Recorder(instrument)
@@ -131,10 +136,7 @@ class _Run:
         self._ids: dict[int, str] = {}  # kernel order number to client order id
         self._numbers: dict[str, int] = {}
         self._last_number = 0
-        self._rates = {
-            1: config.execution.maker_fee_bps / 10_000,
-            0: config.execution.taker_fee_bps / 10_000,
-        }
+        self._fees = Fees(instrument, config.execution)
         self._next_sample = self.start_ns = 0
         self._checked = False
 
@@ -222,8 +224,13 @@ class _Run:
                 order = self.engine.orders.by_id[command.client_order_id]
                 rows.append((ex.CANCEL, self._numbers[command.client_order_id], order.side, order.ticks, order.lots, 0))
                 self.recorder.sent(order.side, cancel=True)
-            else:
-                raise ConfigError("the simulated exchange does not amend yet")
+            elif isinstance(command, Amend):
+                side = self.engine.orders.by_id[command.client_order_id].side
+                number = self._numbers[command.client_order_id]
+                rows.append((ex.AMEND, number, side, command.price_ticks, command.quantity_lots, 0))
+                self.recorder.amended(side, command.price_ticks, command.quantity_lots, now)
+            else:  # a look-up: no answer is ever lost here, so nothing is ever unknown
+                raise DataError(f"order {command.client_order_id} is unknown in a replay: {command.reason}")
         self.simulator.submit(rows, now)
 
     def _event(self, response: list[int]) -> Event:
@@ -233,7 +240,12 @@ class _Run:
             return FundingPaid(ts_ns=ts, amount=self._funding_amount(number, response[ex.R_LOTS], response[ex.R_TICK]))
         if what == ex.CANCEL_REJECTED:  # the order filled first, and was forgotten then
             return CancelRejected(client_order_id=self._ids.get(number, ""), ts_ns=ts, reason="no such order")
+        if what == ex.AMEND_REJECTED:
+            return AmendRejected(client_order_id=self._ids.get(number, ""), ts_ns=ts, reason="ORDER_NOT_FOUND")
         client_id = self._ids[number]
+        if what == ex.AMENDED:
+            ticks, lots = response[ex.R_TICK], response[ex.R_LOTS]
+            return Amended(client_order_id=client_id, price_ticks=ticks, quantity_lots=lots, ts_ns=ts)
         if what == ex.FILLED:
             return self._fill(client_id, response)
         state = {
@@ -251,10 +263,7 @@ class _Run:
         ex = self._ex
         ticks, lots, maker = response[ex.R_TICK], response[ex.R_LOTS], response[ex.R_MAKER]
         self.fills += 1
-        value = _fee_base(self.instrument, ticks, lots)
-        commission = EXACT.multiply(value, self._rates[maker])
-        if self.instrument.inverse:
-            commission = commission.quantize(Decimal("1e-18"), context=ROUNDED)
+        commission = self._fees.commission(ticks, lots, maker=bool(maker))
         if response[ex.R_LEAVES] == 0:
             self._forget(response[ex.R_ID])
         self.recorder.fill(client_id, response[ex.R_TS], response[ex.R_SEEN], ticks, lots, maker, response[ex.R_CAUSE])
@@ -279,10 +288,7 @@ class _Run:
             if bid is None or ask is None:
                 raise DataError("funding is due while the book has no mid, and the recording gives no mark price")
             mark = (bid + ask) // 2
-        value = _fee_base(self.instrument, mark, abs(lots))
-        paid = ROUNDED.multiply(value, self.funding.rates[index])
-        amount = -paid if lots > 0 else paid
-        return amount.quantize(Decimal("1e-18"), context=ROUNDED)
+        return funding_amount(self.instrument, self.funding.rates[index], mark, lots)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -311,12 +317,6 @@ class _Run:
             _engine=engine,
             _recorder=self.recorder,
         )
-
-
-def _fee_base(instrument: Instrument, ticks: int, lots: int) -> Decimal:
-    """Return what a fee is a share of: notional in the settlement asset (exact; 50 digits for inverse)."""
-    price, size = instrument.price(ticks), EXACT.multiply(instrument.quantity(lots), instrument.contract_size)
-    return ROUNDED.divide(size, price) if instrument.inverse else EXACT.multiply(size, price)
 
 
 class _Funding:

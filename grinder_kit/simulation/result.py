@@ -162,6 +162,7 @@ class Result:
             "submitted_sell": sent[-1, False],
             "cancelled_buy": sent[1, True],
             "cancelled_sell": sent[-1, True],
+            "amended": recorder.amends,
             "rejected": recorder.rejected,
             "causes": dict(recorder.causes),
             "maker_share": sum(f.is_maker for f in tracker.fills) / max(1, len(tracker.fills)),

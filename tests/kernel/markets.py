@@ -170,9 +170,13 @@ ORDER = st.sampled_from(
 
 @st.composite
 def commands(draw: st.DrawFn, number: int, *, scale: int = 1) -> Command:
-    """Draw a new order of this number, or the withdrawal of an earlier one."""
-    if number > 1 and draw(st.integers(0, 7)) == 0:
+    """Draw a new order of this number, or the withdrawal or change of an earlier one."""
+    what = draw(st.integers(0, 9)) if number > 1 else 9
+    if what == 0:
         return (ex.CANCEL, draw(st.integers(1, number - 1)), 1, 5, 1, 0)
+    if what <= 2:
+        _, tick, lots, _ = draw(ORDER)
+        return (ex.AMEND, draw(st.integers(1, number - 1)), 1, tick * scale, lots, 0)
     side, tick, lots, kind = draw(ORDER)
     return (ex.PLACE, number, side, tick * scale, lots, (ex.POST_ONLY, ex.LIMIT, ex.IOC)[kind])
 
@@ -220,5 +224,6 @@ def options(**fixed: Any) -> st.SearchStrategy[KernelOptions]:
         fused=st.booleans(),
         by_quote=st.booleans(),
         neighbours=st.booleans(),
+        amend=st.sampled_from(["modify", "modify", "reduce", "none"]),
         feed=feeds,
     )

@@ -105,6 +105,8 @@ class Resting:
     tick: int
     leaves: int
     ahead: float
+    lots: int = 0
+    kind: int = ex.POST_ONLY
     traded: float = 0.0
 
 
@@ -258,20 +260,53 @@ class Reference:
                     self.orders.remove(o)
                     return self.respond(ts, ex.CANCELLED, order, o.side, o.tick, 0, o.leaves, 1, 0)
             return self.respond(ts, ex.CANCEL_REJECTED, order, side, tick, 0, 0, 1, 0)
+        if what == ex.AMEND:
+            own = next((o for o in self.orders if o.id == order), None)
+            if own is None:
+                return self.respond(ts, ex.AMEND_REJECTED, order, side, tick, 0, 0, 1, 0)
+            return self.amend(ts, own, tick, lots)
         opposite = sorted((t for t in self.book.levels[-side] if (tick - t) * side >= 0), key=lambda t: t * side)
         if opposite and kind == ex.POST_ONLY:
             return self.respond(ts, ex.REJECTED, order, side, tick, 0, lots, 1, 0)
         self.respond(ts, ex.ACCEPTED, order, side, tick, 0, lots, 1, 0)
+        whole, lots = lots, self.take(ts, order, side, opposite, lots)
+        if lots and kind == ex.IOC:
+            return self.respond(ts, ex.EXPIRED, order, side, tick, 0, lots, 0, 0)
+        if lots:
+            self.orders.append(Resting(order, side, tick, lots, self.quantity_ahead(side, tick), whole, kind))
+        return None
+
+    def amend(self, ts: int, own: Resting, tick: int, lots: int) -> None:
+        """Change an order as spot or USD-M does; a modified one joins the back of the queue."""
+        left = lots - (own.lots - own.leaves)
+        smaller = tick == own.tick and lots < own.lots and left > 0
+        if self.o.amend == "none" or (self.o.amend == "reduce" and not smaller):
+            return self.respond(ts, ex.AMEND_REJECTED, own.id, own.side, tick, lots, own.leaves, 1, 0)
+        if self.o.amend == "reduce":
+            own.lots, own.leaves = lots, left
+            return self.respond(ts, ex.AMENDED, own.id, own.side, tick, lots, left, 1, 0)
+        self.orders.remove(own)
+        opposite = sorted(
+            (t for t in self.book.levels[-own.side] if (tick - t) * own.side >= 0), key=lambda t: t * own.side
+        )
+        if left <= 0 or (opposite and own.kind == ex.POST_ONLY):
+            return self.respond(ts, ex.CANCELLED, own.id, own.side, own.tick, 0, own.leaves, 1, 0)
+        self.respond(ts, ex.AMENDED, own.id, own.side, tick, lots, left, 1, 0)
+        left = self.take(ts, own.id, own.side, opposite, left)
+        if left:
+            self.orders.append(
+                Resting(own.id, own.side, tick, left, self.quantity_ahead(own.side, tick), lots, own.kind)
+            )
+        return None
+
+    def take(self, ts: int, order: int, side: int, opposite: Sequence[int], lots: int) -> int:
+        """Take from the other side's levels; return what is left."""
         for level in opposite:
             if filled := min(lots, self.book.levels[-side][level]):
                 lots -= filled
                 self.book_fill(side, level, filled, maker=False)
                 self.respond(ts, ex.FILLED, order, side, level, filled, lots, 0, ex.BY_TAKING)
-        if lots and kind == ex.IOC:
-            return self.respond(ts, ex.EXPIRED, order, side, tick, 0, lots, 0, 0)
-        if lots:
-            self.orders.append(Resting(order, side, tick, lots, self.quantity_ahead(side, tick)))
-        return None
+        return lots
 
     def quantity_ahead(self, side: int, tick: int) -> float:
         """Return what a new order joins behind."""

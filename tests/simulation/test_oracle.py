@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, cast
 import polars as pl
 import pytest
 
+from grinder_kit.kernel import options as options_module
 from grinder_kit.kernel.feed import FeedOptions
+from grinder_kit.kernel.options import kernel_options
 from grinder_kit.kernel.simulator import KernelOptions
 from grinder_kit.market.recording import Recording
 from grinder_kit.model.config import Config
 from grinder_kit.model.config_file import load_config
-from grinder_kit.simulation import replay as replay_module
-from grinder_kit.simulation.assumptions import kernel_options
 from grinder_kit.simulation.replay import replay
 from grinder_kit.simulation.result import Result
 
@@ -277,7 +277,9 @@ def test_mutant_gives_other_fills(
     """A wrong rule is seen: its fills are not the oracle's, and where the facts count them the count is theirs."""
     right = Counter(expected_fills(oracle.in_doubles[symbol, queue]))
     mutant = MUTANTS[name]
-    monkeypatch.setattr(replay_module, "kernel_options", lambda execution: mutant.change(kernel_options(execution)))
+    monkeypatch.setattr(
+        options_module, "kernel_options", lambda execution, **rule: mutant.change(kernel_options(execution, **rule))
+    )
     mine = Counter(fills_of(oracle.run(symbol, queue, position=DoublePosition())))
     record_property("fills, missing, extra", (mine.total(), (right - mine).total(), (mine - right).total()))
     # The gate of the issue is 99 % of the fills: a mutant must fall through it, not only differ somewhere.
@@ -297,7 +299,9 @@ def test_mutant_without_feed_delay_gives_other_fills(oracle: Oracle, symbol: str
 
 def test_mutant_of_another_power_gives_other_fills(oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exponent matters: n = 1 gives the facts' 1,061 fills on BTC."""
-    monkeypatch.setattr(replay_module, "kernel_options", lambda execution: linear_power(kernel_options(execution)))
+    monkeypatch.setattr(
+        options_module, "kernel_options", lambda execution, **rule: linear_power(kernel_options(execution, **rule))
+    )
     mine = Counter(fills_of(oracle.run("BTCUSDT", "power", position=DoublePosition())))
     right = Counter(expected_fills(oracle.in_doubles["BTCUSDT", "power"]))
     assert right - mine and mine - right

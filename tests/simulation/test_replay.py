@@ -57,11 +57,13 @@ def regrouped(recording: Recording, target: Path, groups: int) -> Recording:
 # --- the same result -------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_digest_twice(recorded: Recording) -> None:
-    """Two replays of one market agree in every order and fill, and in the digest."""
-    first, second = replay(recorded, BUSY), replay(recorded, BUSY)
+@pytest.mark.parametrize("amend", [False, True])
+def test_the_same_digest_twice(recorded: Recording, amend: bool) -> None:
+    """Two replays of one market agree in every order and fill, and in the digest, whether orders are amended or replaced."""
+    config = BUSY.replace(**{"router.amend": amend})
+    first, second = replay(recorded, config), replay(recorded, config)
     assert first.digest == second.digest
-    assert len(first.fills) > 20
+    assert (first.summary["amended"] > 100 and len(first.fills) > 10) if amend else len(first.fills) > 20
     assert first.fills.equals(second.fills) and first.orders.equals(second.orders)
 
 

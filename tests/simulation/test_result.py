@@ -169,7 +169,7 @@ def test_summary_holds_the_numbers_that_matter(trip: Result) -> None:
     assert set(summary) == {
         "symbol", "duration_s", "steps", "events", "trades", "round_trips", "position", "mark", "equity", "grid", "trend",
         "fee", "funding", "max_drawdown", "inventory_p95", "submitted_buy", "submitted_sell", "cancelled_buy",
-        "cancelled_sell", "rejected", "causes", "maker_share",
+        "cancelled_sell", "amended", "rejected", "causes", "maker_share",
     }  # fmt: skip
     assert all(isinstance(summary[name], Decimal) for name in ("equity", "grid", "trend", "fee", "funding", "mark"))
     assert (summary["duration_s"], summary["steps"], summary["maker_share"]) == (15.0 - 0.1, 149, 1.0)
