@@ -1,0 +1,339 @@
+"""The async shell: runs one engine against a port. Events in, commands out, and a journal entry before anything is sent.
+
+The engine decides, the router sends, the port tries again and looks up; what is here only carries things from one to the other.
+Whatever goes wrong in a way that nobody foresaw stops the session: it fails closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from grinder_kit.execution import translate
+from grinder_kit.execution.budget import WeightBudget
+from grinder_kit.execution.clock import Clock
+from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.execution.idempotent import IdempotentPort
+from grinder_kit.execution.journal import Journal
+from grinder_kit.execution.port import AccountEvent, Epoch, EpochGate, ExchangePort, MarketView
+from grinder_kit.execution.recovery import Recovery
+from grinder_kit.execution.retry import OrderRetryPolicy, RetryingPort
+from grinder_kit.execution.router import Leaving, SmartOrderRouter
+from grinder_kit.model.config import RetryConfig
+from grinder_kit.model.event import (
+    Amend,
+    Cancel,
+    Command,
+    Event,
+    FundingPaid,
+    LookUp,
+    Place,
+    RunState,
+    SetState,
+    StreamLost,
+    Tick,
+)
+from grinder_kit.model.order import AmendRequest, CancelRequest, OrderRequest, OrderResult
+
+log = logging.getLogger(__name__)
+
+
+def guarded(
+    port: ExchangePort,
+    clock: Clock,
+    config: RetryConfig,
+    *,
+    epoch: Epoch | None = None,
+    budget: WeightBudget | None = None,
+    rng: random.Random | None = None,
+) -> IdempotentPort:
+    """Return a venue behind everything that stands between a decision and money.
+
+    ``IdempotentPort(RetryingPort(EpochGate(port)))``: looks up what is unknown, tries again what surely did not arrive within one
+    request-weight budget, and sends nothing that was decided before the session was stopped.
+    """
+    gate = EpochGate(port, epoch or Epoch())
+    policy = OrderRetryPolicy(config, clock, rng=rng)
+    retrying = RetryingPort(gate, policy, budget or WeightBudget.of(port.capabilities, clock))
+    return IdempotentPort(retrying, clock, config=config)
+
+
+class Shell:
+    """One session: an engine, a venue, a market, a journal and a clock.
+
+    Parameters
+    ----------
+    engine : ExecutionEngine
+        Fresh, or rebuilt from the journal.
+    port : ExchangePort
+        Best the one of :func:`guarded`; its account events are read here.
+    market : MarketView
+    clock : Clock
+    epoch : Epoch
+        That of the port's gate; raised here whenever the state changes, before anything else happens.
+    journal : Journal, optional
+    resync_every_s : float
+        Orders and fills are compared with the venue at least this often, though no loss was noticed.
+    since_ns : int, optional
+        Fills from here on belong to the session: the first entry of a journal that is continued, by default now.
+
+    Attributes
+    ----------
+    failure : BaseException or None
+        What nobody foresaw; the session has been killed by it.
+
+    Examples
+    --------
+    >>> shell = Shell(engine, port, market, clock, epoch=epoch, journal=journal)  # doctest: +SKIP
+    >>> await shell.start()  # doctest: +SKIP
+    >>> await shell.run(60)  # doctest: +SKIP
+    >>> await shell.stop()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        engine: ExecutionEngine,
+        port: ExchangePort,
+        market: MarketView,
+        clock: Clock,
+        *,
+        epoch: Epoch,
+        journal: Journal | None = None,
+        resync_every_s: float = 30.0,
+        since_ns: int | None = None,
+    ) -> None:
+        self.engine = engine
+        self.port = port
+        self.market = market
+        self.clock = clock
+        self.journal = journal
+        self.epoch = epoch
+        self.failure: BaseException | None = None
+        self.router = SmartOrderRouter(port, engine.instrument, router=engine.config.router)
+        self._symbol = engine.instrument.symbol
+        self.started_ns, self._steady_ns = clock.now_ns(), clock.monotonic_ns()
+        self._resync_ns = round(resync_every_s * 1e9)
+        self._recovery = Recovery(self, self.started_ns if since_ns is None else since_ns)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: set[str] = set()
+        self._steps = 0
+        epoch.raise_to(engine.epoch)
+
+    # --- time and life -----------------------------------------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """Return the session's time: UTC at its start, and steady from there, though the machine's clock may jump."""
+        return self.started_ns + self.clock.monotonic_ns() - self._steady_ns
+
+    async def start(self) -> None:
+        """Listen to the account, and make orders and fills agree with the venue; nothing that adds risk is sent before."""
+        self.engine.orders.lose_track()
+        self.spawn(self._listen(), "listen")
+        await self._recovery.resync("start")
+
+    async def run(self, seconds: float | None = None) -> None:
+        """Decide once a step, for some seconds or until the session has ended."""
+        end = None if seconds is None else self.now_ns() + round(seconds * 1e9)
+        step = self.engine.config.grid.step_ns
+        while self.failure is None:
+            # Steps lie on one lattice of time from the start; one that was missed is left out.
+            self._steps = max(self._steps + 1, -(-(self.now_ns() - self.started_ns) // step))
+            at = self.started_ns + self._steps * step
+            if end is not None and at > end:
+                await self._sleep_until(end)
+                return
+            await self._sleep_until(at)
+            self.decide()
+            if self.ended:
+                return
+
+    async def _sleep_until(self, at_ns: int) -> None:
+        await self.clock.sleep(max(0, at_ns - self.now_ns()) / 1e9)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is over: stopped for good, and no own order is left."""
+        return self.engine.state in (RunState.STOPPED, RunState.KILLED) and not len(self.engine.orders)
+
+    def decide(self) -> None:
+        """Take one look at the market and do what follows from it."""
+        now = self.now_ns()
+        if now - self._recovery.last_ns >= self._resync_ns:
+            self._recovery.begin("periodic")
+        self._take(self.market.tick(now), now)
+        self._commit()
+
+    def _commit(self) -> None:
+        if self.journal is not None:
+            try:
+                self.journal.commit()
+            except Exception as error:
+                self.journal = None
+                self.fail(error)
+
+    def pause(self, reason: str = "operator") -> None:
+        """Withdraw own orders and keep the position."""
+        self.feed(SetState(state=RunState.PAUSED, reason=reason))
+
+    def resume(self, reason: str = "operator") -> None:
+        """Quote again."""
+        self.feed(SetState(state=RunState.RUNNING, reason=reason))
+
+    async def stop(self, reason: str = "operator", *, patience_s: float = 120.0) -> bool:
+        """Withdraw every own order, wait until that is confirmed, and end; return whether it was confirmed in time."""
+        return await self._end(RunState.STOPPED, reason, patience_s)
+
+    async def kill(self, reason: str = "operator", *, patience_s: float = 120.0) -> bool:
+        """As `stop`, for when something is wrong."""
+        return await self._end(RunState.KILLED, reason, patience_s)
+
+    async def _end(self, state: RunState, reason: str, patience_s: float) -> bool:
+        self.feed(SetState(state=state, reason=reason))
+        end = self.now_ns() + round(patience_s * 1e9)
+        while not self.ended and self.now_ns() < end:
+            await self.clock.sleep(0.05)
+        if self.ended:
+            await self._recovery.settle(end)
+        return self.ended
+
+    async def close(self) -> None:
+        """Let go of the port without another word to it; orders stay as they are."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._commit()
+
+    # --- events in ---------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Let the engine take an event, and do what it asks for."""
+        self._take(event, self.now_ns())
+
+    def _take(self, event: Event, now: int) -> None:
+        try:
+            commands = self.engine.step(event, now)
+        except Exception as error:
+            self.fail(error)
+            return
+        self.epoch.raise_to(self.engine.epoch)
+        if self.journal is not None and not isinstance(event, Tick):
+            self.journal.append_event(event, now)
+        if commands:
+            self._execute(commands, now)
+
+    async def _listen(self) -> None:
+        async for event in self.port.events():
+            self.hear(event)
+
+    def hear(self, event: AccountEvent) -> None:
+        """Take what the venue tells of its own accord; what belongs to others is passed over."""
+        if isinstance(event, StreamLost):
+            self._recovery.begin(event.reason or "stream lost")
+        elif isinstance(event, FundingPaid):
+            self.feed(event)
+        else:
+            for translated in translate.account_event(event, self.engine.instrument, self.engine.orders.tag):
+                self.feed(translated)
+
+    # --- commands out ------------------------------------------------------------------------------------------------
+
+    def _execute(self, commands: Sequence[Command], now: int) -> None:
+        if not self._written_ahead(commands, now):
+            commands = [command for command in commands if isinstance(command, Cancel | LookUp)]
+        for command in commands:
+            if isinstance(command, LookUp):
+                self.look_up(command.client_order_id)
+        rest = [command for command in commands if not isinstance(command, LookUp)]
+        if rest:
+            self.spawn(self._send(rest), "send")
+
+    def _written_ahead(self, commands: Sequence[Command], now: int) -> bool:
+        """Write what is about to be sent; without that, only what takes risk away may be."""
+        if self.journal is None:
+            return True
+        try:
+            kept = self.engine.state_to_keep()
+            if kept is not None:
+                self.journal.append_state(kept, now)
+            for command in commands:
+                self.journal.append_intent(command, now)
+            self.journal.commit()
+        except Exception as error:
+            self.journal = None  # it cannot be trusted any more, and must not stand in the way of the cancels
+            self.fail(error)
+            return False
+        return True
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        cancels: list[CancelRequest] = []
+        away: list[AmendRequest] = []
+        towards: list[AmendRequest] = []
+        places: list[OrderRequest] = []
+        leaving: dict[str, Leaving] = {}
+        for command in commands:
+            own = self.engine.orders.by_id.get(command.client_order_id)
+            if own is None:
+                continue  # it ended between the decision and now
+            if isinstance(command, Cancel):
+                cancels.append(translate.cancel_request(own, self._symbol))
+                leaving[own.client_order_id] = Leaving(side=own.side, ticks=own.ticks, filled_lots=own.filled)
+            elif isinstance(command, Amend):
+                request = translate.amend_request(command, own, self.engine.instrument)
+                (towards if (command.price_ticks - own.ticks) * own.side > 0 else away).append(request)
+            elif isinstance(command, Place):
+                places.append(translate.order_request(command, self.engine.instrument))
+        await self.router.send(
+            cancels=cancels, away=away, towards=towards, places=places, leaving=leaving, on_result=self._answered
+        )
+
+    def _answered(self, result: OrderResult) -> None:
+        for event in translate.answer(result, self.engine.instrument, self.now_ns()):
+            self.feed(event)
+
+    def look_up(self, client_order_id: str) -> None:
+        """Ask the venue about an order until it answers; one question at a time."""
+        if client_order_id not in self._looking:
+            self._looking.add(client_order_id)
+            self.spawn(self._look_up(client_order_id), "look up")
+
+    async def _look_up(self, client_order_id: str) -> None:
+        try:
+            events = await self._recovery.look_up(client_order_id)
+        finally:
+            self._looking.discard(client_order_id)
+        for event in events:
+            self.feed(event)
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something that belongs to this session; when it fails, the session does."""
+        task = asyncio.create_task(self._watched(work), name=f"{self._symbol} {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.fail(error)
+
+    def note(self, text: str, **facts: str) -> None:
+        """Write down something that a person should read."""
+        log.warning("%s symbol=%s", text, self._symbol)
+        if self.journal is not None:
+            self.journal.append_note(text, self.now_ns(), **facts)
+
+    def fail(self, error: BaseException) -> None:
+        """Kill the session: something happened that nobody foresaw."""
+        log.error("session killed symbol=%s error=%r", self._symbol, error, exc_info=error)
+        if self.failure is not None:
+            return
+        self.failure = error
+        self.note(f"killed by {type(error).__name__}: {error}")
+        self.feed(SetState(state=RunState.KILLED, reason=f"{type(error).__name__}: {error}"))
