@@ -5,10 +5,12 @@
 #   make check   style, types, and who may import whom
 #   make lab     JupyterLab on notebooks/
 #   make bench   measure; writes build/bench.json
-#   make soak    the tests that run for minutes
+#   make soak    the tests that run for minutes, and 10,000 drills of the fault laboratory from SEED
+#   make mutants sessions with one thing wrong: the laboratory must notice each
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+SEED ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
@@ -16,7 +18,7 @@ FULL := $(VENV)/.full-installed
 # --no-compile: most of what is installed is never imported (ccxt has thousands of files), and Python compiles what is.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test check lab bench soak clean
+.PHONY: demo test check lab bench soak mutants clean
 
 demo: $(CORE)
 	$(BIN)/grinder demo --out build/demo
@@ -38,6 +40,10 @@ bench: $(FULL)
 
 soak: $(FULL)
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+	$(BIN)/python -m tests.lab.soak --seed $(SEED)
+
+mutants: $(FULL)
+	$(BIN)/python -m tests.lab.soak --mutants
 
 clean:
 	rm -rf build

@@ -45,6 +45,7 @@ from grinder_kit.model.event import (
     OrderFilled,
     OrderUpdate,
     Place,
+    Restarted,
     Resynced,
     RunState,
     SetState,
@@ -207,8 +208,10 @@ class ExecutionEngine:
             self.ledger.funding(event.amount)
         elif isinstance(event, SetState):
             return self._set_state(event)
-        elif isinstance(event, StreamLost):
+        elif isinstance(event, StreamLost | Restarted):
             self.synced = False
+            if isinstance(event, Restarted):
+                self.orders.lose_track()
         elif isinstance(event, Resynced):
             self.synced = True
         else:

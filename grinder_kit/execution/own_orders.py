@@ -175,11 +175,10 @@ class OwnOrders:
         if isinstance(event, LookedUp):
             return self._looked_up(order, event)
         if isinstance(event, Amended):
-            if order.in_flight is not InFlight.AMEND:
-                self.late_events += 1
-                return False
             order.amends += 1
-            order.ticks, order.lots, order.wish, order.in_flight = event.price_ticks, event.quantity_lots, None, None
+            order.ticks, order.lots, order.wish = event.price_ticks, event.quantity_lots, None
+            if order.in_flight is InFlight.AMEND:
+                order.in_flight = None
             return self._complete(order, event.ts_ns)
         if isinstance(event, OutcomeUnknown):
             order.reason = event.raw or event.reason

@@ -15,7 +15,7 @@ from grinder_kit.decision.grid_manager import level_id
 from grinder_kit.errors import VenueError
 from grinder_kit.execution import translate
 from grinder_kit.execution.own_orders import OwnOrder, key_of
-from grinder_kit.model.event import Event, Place, Resynced, RunState, StreamLost
+from grinder_kit.model.event import Event, OutcomeUnknown, Place, Resynced, RunState, StreamLost
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import CancelRequest, InFlight, Order, Side
 
@@ -60,11 +60,10 @@ class Recovery:
         self._running = asyncio.Event()
         self._shell.spawn(self._run(), "resync")
 
-    async def resync(self, reason: str) -> None:
-        """Agree now; returns when it is done, however often the venue fails meanwhile."""
-        self.begin(reason)
-        assert self._running is not None
-        await self._running.wait()
+    async def done(self) -> None:
+        """Return when what was begun is done, however often the venue fails meanwhile."""
+        if self._running is not None:
+            await self._running.wait()
 
     async def _run(self) -> None:
         done = self._running
@@ -86,7 +85,8 @@ class Recovery:
     async def settle(self, end_ns: int) -> None:
         """Once no own order is left: wait for what is under way, then look whether the venue agrees that none is."""
         while self._shell.now_ns() < end_ns:
-            await self.resync("settle")
+            self.begin("settle")
+            await self.done()
             if not len(self._shell.engine.orders):
                 return
 
@@ -155,9 +155,7 @@ class Recovery:
         if shell.journal is not None:
             shell.journal.append_intent(adopted, now)
         shell.engine.adopt(adopted, now)
-        own = shell.engine.orders.by_id[client_order_id]
-        own.in_flight = InFlight.UNKNOWN
-        shell.look_up(client_order_id)
+        shell.feed(OutcomeUnknown(client_order_id=client_order_id, ts_ns=now, reason="adopted"))
 
     async def _withdraw(self, order: Order) -> None:
         shell, pause = self._shell, FIRST_PAUSE_S

@@ -30,7 +30,9 @@ from grinder_kit.model.event import (
     Event,
     FundingPaid,
     LookUp,
+    OutcomeUnknown,
     Place,
+    Restarted,
     RunState,
     SetState,
     StreamLost,
@@ -128,11 +130,16 @@ class Shell:
         """Return the session's time: UTC at its start, and steady from there, though the machine's clock may jump."""
         return self.started_ns + self.clock.monotonic_ns() - self._steady_ns
 
-    async def start(self) -> None:
-        """Listen to the account, and make orders and fills agree with the venue; nothing that adds risk is sent before."""
-        self.engine.orders.lose_track()
+    def begin(self) -> None:
+        """Listen to the account and begin to agree with the venue; nothing that adds risk is sent before that is done."""
+        self.feed(Restarted(ts_ns=self.now_ns()))
         self.spawn(self._listen(), "listen")
-        await self._recovery.resync("start")
+        self._recovery.begin("start")
+
+    async def start(self) -> None:
+        """Begin, and return when orders and fills agree with the venue."""
+        self.begin()
+        await self._recovery.done()
 
     async def run(self, seconds: float | None = None) -> None:
         """Decide once a step, for some seconds or until the session has ended."""
@@ -171,8 +178,14 @@ class Shell:
             try:
                 self.journal.commit()
             except Exception as error:
-                self.journal = None
+                self._give_up_journal()
                 self.fail(error)
+
+    def _give_up_journal(self) -> None:
+        """Go on without the journal: it cannot be trusted any more, and must not stand in the way of the cancels."""
+        if self.journal is not None:
+            self.journal.abandon()
+        self.journal = None
 
     def pause(self, reason: str = "operator") -> None:
         """Withdraw own orders and keep the position."""
@@ -200,11 +213,16 @@ class Shell:
         return self.ended
 
     async def close(self) -> None:
-        """Let go of the port without another word to it; orders stay as they are."""
+        """Let go of the port without another word to it, and keep what the journal holds; orders stay as they are."""
+        await self.vanish()
+        self._commit()
+
+    async def vanish(self) -> None:
+        """Stop at once, as a process does that dies: requests on the wire stay there, and nothing is sent any more."""
+        self.epoch.raise_to(self.engine.epoch + 1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._commit()
 
     # --- events in ---------------------------------------------------------------------------------------------------
 
@@ -236,7 +254,13 @@ class Shell:
             self.feed(event)
         else:
             for translated in translate.account_event(event, self.engine.instrument, self.engine.orders.tag):
+                if isinstance(translated, OutcomeUnknown) and self._answer_to_come(translated.client_order_id):
+                    continue
                 self.feed(translated)
+
+    def _answer_to_come(self, client_order_id: str) -> bool:
+        own = self.engine.orders.by_id.get(client_order_id)
+        return own is None or own.in_flight is not None
 
     # --- commands out ------------------------------------------------------------------------------------------------
 
@@ -262,7 +286,7 @@ class Shell:
                 self.journal.append_intent(command, now)
             self.journal.commit()
         except Exception as error:
-            self.journal = None  # it cannot be trusted any more, and must not stand in the way of the cancels
+            self._give_up_journal()
             self.fail(error)
             return False
         return True

@@ -116,6 +116,13 @@ class StreamLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted:
+    """Another process has taken the session over: whoever waited for answers is gone, and every request is unknown."""
+
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resynced:
     """Orders and fills agree with the venue again."""
 
@@ -163,6 +170,7 @@ Event: TypeAlias = (
     | OrderFilled
     | FundingPaid
     | StreamLost
+    | Restarted
     | Resynced
     | SetState
 )

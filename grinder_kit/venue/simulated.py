@@ -575,8 +575,7 @@ class SimulatedVenue:
         self._charge(Operation.GET_BALANCES)
         await self._trip(1)
         totals = dict(self._start)
-        tracker, settle = self._tracker, self.instrument.settle
-        gained = tracker.average.realised - tracker.commission + tracker.funding
+        tracker, settle, gained = self._tracker, self.instrument.settle, self.gained
         if self.instrument.contract == "spot":
             totals[self.instrument.base] = totals.get(self.instrument.base, Decimal(0)) + tracker.inventory
             spent = sum((f.price * f.quantity * f.side.sign for f in tracker.fills), Decimal(0))
@@ -607,6 +606,11 @@ class SimulatedVenue:
     def fills(self) -> Sequence[Fill]:
         """Every fill of the account."""
         return self._tracker.fills
+
+    @property
+    def gained(self) -> Decimal:
+        """What fills, commission and funding have changed in the balance of a futures account, in the settlement asset."""
+        return self._tracker.average.realised - self._tracker.commission + self._tracker.funding
 
     @property
     def position(self) -> Decimal:
