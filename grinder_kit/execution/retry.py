@@ -272,17 +272,16 @@ class _Call(Generic[Answer]):
         while True:
             policy._refuse_while_banned(self._request)
             if wait := policy.quiet_s:
-                if self._too_late(wait):
-                    assert policy._quiet is not None
-                    raise self._failed(self._too_late(wait), policy._quiet[1])
+                if why := self._too_late(wait):
+                    raise self._failed(why, policy._quiet and policy._quiet[1])
                 await policy._sleep(wait)
                 continue
             if self._admit is None:
                 return
             if not await self._admit(self._left_s()):
                 raise self._failed("the request-weight budget has no room in time", None)
-            if self._attempts and self._too_late(0.0):
-                raise self._failed(self._too_late(0.0), None)
+            if (self._attempts or self._left_s() <= 0) and (why := self._too_late(0.0)):
+                raise self._failed(why, None)
             if not policy.quiet_s and policy._ban is None:
                 return  # otherwise the venue has said so meanwhile, and the weight is spent in vain
 
