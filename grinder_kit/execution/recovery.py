@@ -54,7 +54,7 @@ class Recovery:
         if reason != "periodic":
             self._shell.feed(StreamLost(ts_ns=self._shell.now_ns(), reason=reason))
         if self._running is not None:
-            self._again = True
+            self._again = self._again or reason != "periodic"
             return
         self.last_ns = self._shell.now_ns()
         self._running = asyncio.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -76,7 +77,7 @@ def _shell(
 ) -> Shell:
     epoch = Epoch()
     engine = ExecutionEngine(market.instrument, config, amend_rule=AmendRule(port.capabilities.amend), **more)
-    guard = guarded(port, venue.clock, config.retry, epoch=epoch)
+    guard = guarded(port, venue.clock, config.retry, epoch=epoch, rng=random.Random(1))
     return Shell(engine, guard, venue, venue.clock, epoch=epoch, journal=journal)
 
 
@@ -255,4 +256,4 @@ def test_a_closed_session_sends_nothing_any_more() -> None:
         # The second batch had left before; the first, which did not get away, is not sent again.
         assert [order.level_id for order in await venue.get_open_orders(LAB.symbol)] == ["SELL_3"]
 
-    on_the_lab(work, script)
+    on_the_lab(work, script, **{"retry.base_delay_ms": 5000})
