@@ -14,41 +14,48 @@ if TYPE_CHECKING:
     from grinder_kit.decision.constraints import ConstraintProvider
     from grinder_kit.decision.grid_manager import GridManager
     from grinder_kit.errors import (
+        BannedError,
         ConfigError,
         ConnectivityError,
         DataError,
         GrinderError,
         IdentityError,
+        InvalidRequestError,
+        JournalError,
         NotArmedError,
         OrderFailedError,
+        OrderNotFoundError,
         OrderRejectedError,
         OutcomeUnknownError,
         RateLimitError,
         VenueError,
     )
+    from grinder_kit.execution.clock import run_stepped
     from grinder_kit.execution.engine import ExecutionEngine
+    from grinder_kit.execution.explain import explain
     from grinder_kit.execution.fill_tracker import FillTracker
+    from grinder_kit.execution.idempotent import IdempotentPort
+    from grinder_kit.execution.journal import Journal
+    from grinder_kit.execution.port import Capabilities
+    from grinder_kit.execution.retry import OrderRetryPolicy
+    from grinder_kit.execution.router import SmartOrderRouter
+    from grinder_kit.execution.shell import Shell, guarded
     from grinder_kit.fillprob.heuristic import estimate_fill_probability
     from grinder_kit.market.binance_ws import import_binance_ws
     from grinder_kit.market.features import FeatureState, features
     from grinder_kit.market.recording import Recording
     from grinder_kit.market.synthetic import synthetic_market
-    from grinder_kit.model.config import (
-        Config,
-        ExecutionConfig,
-        GridConfig,
-        Limits,
-        RetryConfig,
-        RouterConfig,
-    )
+    from grinder_kit.model.config import Config, ExecutionConfig, GridConfig, Limits, RetryConfig, RouterConfig
     from grinder_kit.model.config_file import load_config, save_config
     from grinder_kit.model.fill import Fill, RoundTrip
     from grinder_kit.model.grid import GridLevel, GridPlan
     from grinder_kit.model.instrument import Instrument
     from grinder_kit.model.market import Features
-    from grinder_kit.model.order import OrderState, OrderType, Side
+    from grinder_kit.model.order import Order, OrderRequest, OrderResult, OrderState, OrderType, Side
     from grinder_kit.simulation.replay import replay
     from grinder_kit.simulation.result import Result
+    from grinder_kit.venue.faulty import FaultyPort
+    from grinder_kit.venue.simulated import SimulatedVenue
 
 #: Public name to the module that has it; the one list of what users may rely on.
 _HOME = {
@@ -83,17 +90,36 @@ _HOME = {
     "OrderType": "model.order",
     "RoundTrip": "model.fill",
     "Side": "model.order",
+    # at a venue
+    "Capabilities": "execution.port",
+    "FaultyPort": "venue.faulty",
+    "IdempotentPort": "execution.idempotent",
+    "Journal": "execution.journal",
+    "Order": "model.order",
+    "OrderRequest": "model.order",
+    "OrderResult": "model.order",
+    "OrderRetryPolicy": "execution.retry",
+    "Shell": "execution.shell",
+    "SimulatedVenue": "venue.simulated",
+    "SmartOrderRouter": "execution.router",
+    "explain": "execution.explain",
+    "guarded": "execution.shell",
+    "run_stepped": "execution.clock",
     # runs
     "Result": "simulation.result",
     "replay": "simulation.replay",
     # errors
+    "BannedError": "errors",
     "ConfigError": "errors",
     "ConnectivityError": "errors",
     "DataError": "errors",
     "GrinderError": "errors",
     "IdentityError": "errors",
+    "InvalidRequestError": "errors",
+    "JournalError": "errors",
     "NotArmedError": "errors",
     "OrderFailedError": "errors",
+    "OrderNotFoundError": "errors",
     "OrderRejectedError": "errors",
     "OutcomeUnknownError": "errors",
     "RateLimitError": "errors",
@@ -101,6 +127,8 @@ _HOME = {
 }
 
 __all__ = [
+    "BannedError",
+    "Capabilities",
     "Config",
     "ConfigError",
     "ConnectivityError",
@@ -108,6 +136,7 @@ __all__ = [
     "DataError",
     "ExecutionConfig",
     "ExecutionEngine",
+    "FaultyPort",
     "FeatureState",
     "Features",
     "Fill",
@@ -117,12 +146,21 @@ __all__ = [
     "GridManager",
     "GridPlan",
     "GrinderError",
+    "IdempotentPort",
     "IdentityError",
     "Instrument",
+    "InvalidRequestError",
+    "Journal",
+    "JournalError",
     "Limits",
     "NotArmedError",
+    "Order",
     "OrderFailedError",
+    "OrderNotFoundError",
     "OrderRejectedError",
+    "OrderRequest",
+    "OrderResult",
+    "OrderRetryPolicy",
     "OrderState",
     "OrderType",
     "OutcomeUnknownError",
@@ -132,13 +170,19 @@ __all__ = [
     "RetryConfig",
     "RoundTrip",
     "RouterConfig",
+    "Shell",
     "Side",
+    "SimulatedVenue",
+    "SmartOrderRouter",
     "VenueError",
     "estimate_fill_probability",
+    "explain",
     "features",
+    "guarded",
     "import_binance_ws",
     "load_config",
     "replay",
+    "run_stepped",
     "save_config",
     "synthetic_market",
 ]

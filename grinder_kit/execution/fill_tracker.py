@@ -142,6 +142,10 @@ class FillTracker:
         self._round_trips += trips
         return tuple(trips)
 
+    def has(self, fill_id: str) -> bool:
+        """Whether a fill was booked."""
+        return fill_id in self._by_id
+
     def record_funding(self, ts_ns: int, amount: Exact) -> None:
         """Book a funding payment in the settlement asset: positive when received, negative when paid."""
         payment = exact(amount, "funding")

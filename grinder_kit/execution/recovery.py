@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PERIODIC, LAST = "periodic", "last"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 #: How far back fills are asked for again: exchange times of one account need not come in order.
 OVERLAP_NS = 10_000_000_000
@@ -50,11 +51,14 @@ class Recovery:
     # --- all orders --------------------------------------------------------------------------------------------------
 
     def begin(self, reason: str) -> None:
-        """Shut the gates and start to agree; while that is under way, note that it must be done once more."""
-        if reason != "periodic":
+        """Shut the gates and start to agree; while that is under way, note that it must be done once more.
+
+        A comparison for its own sake (`PERIODIC`, `LAST`) shuts no gate: nothing is known to be missing.
+        """
+        if reason not in (PERIODIC, LAST):
             self._shell.feed(StreamLost(ts_ns=self._shell.now_ns(), reason=reason))
         if self._running is not None:
-            self._again = self._again or reason != "periodic"
+            self._again = self._again or reason != PERIODIC
             return
         self.last_ns = self._shell.now_ns()
         self._running = asyncio.Event()
@@ -85,7 +89,7 @@ class Recovery:
     async def settle(self, end_ns: int) -> None:
         """Once no own order is left: wait for what is under way, then look whether the venue agrees that none is."""
         while self._shell.now_ns() < end_ns:
-            self.begin("settle")
+            self.begin(LAST)
             await self.done()
             if not len(self._shell.engine.orders):
                 return
@@ -105,8 +109,9 @@ class Recovery:
                 pause = min(LONGEST_PAUSE_S, 2 * pause)
         instrument, tag = shell.engine.instrument, shell.engine.orders.tag
         for fill in fills:
-            for event in translate.account_event(fill, instrument, tag):
-                shell.feed(event)
+            if not shell.engine.tracker.has(fill.fill_id):
+                for event in translate.account_event(fill, instrument, tag):
+                    shell.feed(event)
         self._since_ns = max((fill.ts_ns for fill in fills), default=self._since_ns)
         open_now = {o.client_order_id: o for o in orders if translate.is_ours(o.client_order_id, tag)}
         for own in list(shell.engine.orders):

@@ -13,13 +13,14 @@ from typing import TypeVar
 
 from grinder_kit.decision.grid_manager import GridManager, level_id
 from grinder_kit.decision.reason import Reason
-from grinder_kit.decision.routing import Action, Decision, Gates, Rules, in_steps, meets, route_ladder
-from grinder_kit.errors import ConfigError, InvalidRequestError, VenueError
+from grinder_kit.decision.routing import Action, Decision, Gates, in_steps, meets
+from grinder_kit.errors import InvalidRequestError, VenueError
 from grinder_kit.execution.outcome import result_of
-from grinder_kit.execution.own_orders import OwnOrders, key_of
-from grinder_kit.execution.port import AmendRule, Capabilities, ExchangePort, amends_of
+from grinder_kit.execution.own_orders import OwnOrders
+from grinder_kit.execution.port import Capabilities, ExchangePort
+from grinder_kit.execution.standing import StandingOrder, WantedLevel, decide, key_of_level, standing_orders
 from grinder_kit.model.config import GridConfig, RouterConfig
-from grinder_kit.model.grid import GridLevel, GridPlan
+from grinder_kit.model.grid import GridPlan
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.market import Features
 from grinder_kit.model.order import AmendRequest, CancelRequest, Order, OrderRequest, OrderResult, OrderType, Side
@@ -119,30 +120,12 @@ class SmartOrderRouter:
         manager = self._manager or GridManager(
             GridConfig(spacing_bps=plan.spacing_bps, size=self.instrument.lot), self.instrument
         )
-        levels = [_Wanted.of(level, self.instrument) for level in manager.compute_levels(plan, features)]
-        orders: dict[str, _Standing] = {}
-        for order in current_orders:
-            own = _Standing.of(order, self.instrument, busy=order.level_id in self._busy)
-            if own is None:
-                continue
-            if own.key in orders:
-                raise ConfigError(
-                    f"two open orders have the level key {own.key}: {orders[own.key].order.client_order_id} and "
-                    f"{order.client_order_id}; cancel one of them first"
-                )
-            orders[own.key] = own
-        rules = Rules(
-            self.config.price_tolerance_ticks,
-            self.config.amend_threshold_tenths,
-            amends_of(self.capabilities.amend if self.config.amend else AmendRule.NONE, self.capabilities.max_amends),
-        )
-        try:
-            decisions = route_ladder(levels, orders, Gates(), rules)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        levels = [WantedLevel.of(level, self.instrument) for level in manager.compute_levels(plan, features)]
+        orders = standing_orders(current_orders, self.instrument, busy=self._busy)
+        decisions = decide(levels, orders, Gates(), self.config, self.capabilities)
         return await self._carry_out(decisions, orders)
 
-    async def _carry_out(self, decisions: Sequence[Decision], orders: Mapping[str, _Standing]) -> list[OrderResult]:
+    async def _carry_out(self, decisions: Sequence[Decision], orders: Mapping[str, StandingOrder]) -> list[OrderResult]:
         by_key: dict[str, OrderResult] = {}
         replaced = {d.key: d for d in decisions if d.action is Action.CANCEL_REPLACE}
         cancels, away, towards, places = in_steps(decisions)
@@ -155,7 +138,7 @@ class SmartOrderRouter:
             return [d for d in items if level_id(d.key) not in taken]
 
         def note(result: OrderResult) -> None:
-            key = _key(result.level_id)
+            key = key_of_level(result.level_id)
             if result.action == Action.CANCEL and key in replaced and result.ok:
                 return  # the replacement answers for the level
             by_key[key] = result
@@ -255,7 +238,11 @@ class SmartOrderRouter:
 
     def _waits(self, request: OrderRequest, order: Leaving) -> bool:
         ticks = self.instrument.ticks(request.price, "price")
-        return order.key == _key(request.level_id) or ticks == order.ticks or meets(request.side.sign, ticks, [order])
+        return (
+            order.key == key_of_level(request.level_id)
+            or ticks == order.ticks
+            or meets(request.side.sign, ticks, [order])
+        )
 
     def _unconfirmed(self, result: OrderResult, order: Leaving | None) -> str:
         if not result.ok or result.order is None or not result.order.state.terminal:
@@ -327,59 +314,6 @@ class SmartOrderRouter:
         else:
             jobs = [single(request) for request in requests]
         await asyncio.gather(*jobs)
-
-
-# --- what routing reads ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    key: str
-    side: int
-    ticks: int
-    lots: int
-
-    @classmethod
-    def of(cls, level: GridLevel, instrument: Instrument) -> _Wanted:
-        return cls(
-            _key(level.level_id),
-            level.side.sign,
-            instrument.ticks(level.price, "price"),
-            instrument.lots(level.size, "size"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    key: str
-    side: int
-    ticks: int
-    lots: int
-    filled: int
-    in_flight: object
-    amends: int
-    order: Order
-
-    @classmethod
-    def of(cls, order: Order, instrument: Instrument, *, busy: bool) -> _Standing | None:
-        key = key_of(order.client_order_id)
-        if key is None or order.symbol != instrument.symbol or order.state.terminal:
-            return None
-        return cls(
-            key,
-            order.side.sign,
-            instrument.ticks(order.price, "price"),
-            instrument.lots(order.quantity, "quantity"),
-            instrument.lots(order.filled_quantity, "filled_quantity"),
-            busy or order.in_flight,
-            0,
-            order,
-        )
-
-
-def _key(level: str) -> str:
-    side, _, number = level.partition("_")
-    return f"{side[:1]}{number}"
 
 
 def _cancel(d: Decision, order: Order) -> CancelRequest:

@@ -19,7 +19,7 @@ from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.idempotent import IdempotentPort
 from grinder_kit.execution.journal import Journal
 from grinder_kit.execution.port import AccountEvent, Epoch, EpochGate, ExchangePort, MarketView
-from grinder_kit.execution.recovery import Recovery
+from grinder_kit.execution.recovery import PERIODIC, Recovery
 from grinder_kit.execution.retry import OrderRetryPolicy, RetryingPort
 from grinder_kit.execution.router import Leaving, SmartOrderRouter
 from grinder_kit.model.config import RetryConfig
@@ -169,7 +169,7 @@ class Shell:
         """Take one look at the market and do what follows from it."""
         now = self.now_ns()
         if now - self._recovery.last_ns >= self._resync_ns:
-            self._recovery.begin("periodic")
+            self._recovery.begin(PERIODIC)
         self._take(self.market.tick(now), now)
         self._commit()
 

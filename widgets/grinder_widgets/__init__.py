@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grinder_widgets import figures, theme
+    from grinder_widgets import figures, ladder, theme
     from grinder_widgets.page import report
 
-__all__ = ["figures", "report", "theme"]
+__all__ = ["figures", "ladder", "report", "theme"]
 
 
 def __getattr__(name: str) -> Any:

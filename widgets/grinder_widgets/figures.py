@@ -63,7 +63,7 @@ def equity(frame: pl.DataFrame, asset: str, *, theme: Palette = LIGHT) -> Any:
     if funding.any():
         lines.append(("funding", funding, {"color": theme.buy, "width": 1.3, "dash": "longdash"}))
     lines.append(("net", net, {"color": theme.text, "width": 2.4}))
-    figure = _figure(theme, "Net profit and what it is made of", "", height=360)
+    figure = new_figure(theme, "Net profit and what it is made of", "", height=360)
     drawn = 0
     for name, values, line in lines:
         kept = thin(at, values)
@@ -97,7 +97,7 @@ def waterfall(identity: Identity, asset: str, *, theme: Palette = LIGHT) -> Any:
     net = float(identity.equity_change)
     digits = money_digits(net, *(value for _, value in parts))
     residual = "0" if not identity.residual else f"{identity.residual:.1E}"
-    figure = _figure(
+    figure = new_figure(
         theme,
         "Where the money came from",
         f"Residual of the identity, checked against a second ledger: {residual} {asset}",
@@ -167,7 +167,7 @@ def price_with_fills(
     marks = fills if markout is None else fills.join(markout.drop("ts_ns", "side", "price"), on="fill_id", how="left")
     marks = marks[spread(len(marks))]
     said = f"Mid: {shown(len(kept), len(at))}; {shown(len(marks), len(fills), 'fills')}"
-    figure = _figure(theme, "Price and fills", said, height=440)
+    figure = new_figure(theme, "Price and fills", said, height=440)
     tick = max(0, -_exponent(instrument.tick))
     figure.add_scatter(
         x=at[kept], y=mid[kept], mode="lines", name="mid", line={"color": theme.text, "width": 1.2, "shape": "hv"},
@@ -216,7 +216,7 @@ def round_trips(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
     theme : Palette
     """
     values = _floats(frame["net_bps"])
-    figure = _figure(theme, "Net profit of a round trip", "", height=340)
+    figure = new_figure(theme, "Net profit of a round trip", "", height=340)
     figure.update_xaxes(title_text="net of fees, bps of the entry's value")
     figure.update_yaxes(title_text="round trips", rangemode="tozero")
     if not len(values):
@@ -259,7 +259,7 @@ def markout(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
     sure = "Mean; too few blocks of 60 s had fills for intervals"
     if not frame["low_bps"].is_null().all():
         sure = "Mean with 90 % intervals from blocks of 60 s"
-    figure = _figure(
+    figure = new_figure(
         theme, "Markout: where mid stood after a fill", f"{sure}; below zero mid moved against us", height=360
     )
     looks = (
@@ -329,7 +329,7 @@ def inventory(
     order = np.argsort(at, kind="stable")
     at, position = at[order], position[order]
     kept = thin(at, position)
-    figure = _figure(theme, "Position", f"After each fill; {shown(len(kept), len(at))}", height=300)
+    figure = new_figure(theme, "Position", f"After each fill; {shown(len(kept), len(at))}", height=300)
     figure.add_scatter(
         x=at[kept], y=position[kept], mode="lines", name="position",
         line={"color": theme.text, "width": 1.6, "shape": "hv"},
@@ -363,7 +363,7 @@ def refusals(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
         pl.col("seconds").sum(), pl.col("episodes").sum(), pl.len().alias("levels")
     )
     order = by.group_by("reason").agg(pl.col("seconds").sum()).sort("seconds", "reason")["reason"].to_list()
-    figure = _figure(
+    figure = new_figure(
         theme, "Levels that were not quoted", "Seconds are added up over levels: ten levels for one second are ten",
         height=150 + 44 * max(1, len(order)),
     )  # fmt: skip
@@ -466,7 +466,8 @@ def _spread_words(frame: pl.DataFrame) -> str:
 # --- what figures share ----------------------------------------------------------------------------------------------
 
 
-def _figure(theme: Palette, title: str, subtitle: str, *, height: int) -> Any:
+def new_figure(theme: Palette, title: str, subtitle: str, *, height: int) -> Any:
+    """Return an empty figure with title, subtitle and template."""
     figure = go.Figure()
     _dress(figure, theme, title, subtitle, height=height)
     return figure
