@@ -7,6 +7,7 @@ timer instead of waiting for it, so that an hour of trading takes as long as its
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import threading
 import time
@@ -106,7 +107,6 @@ class SteppedLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         super().__init__(_Stepper(self._step))
-        self._clock_resolution = 1e-12  # timers are run at their own time, never a little early
 
     def time(self) -> float:
         """Return the time of the loop, s."""
@@ -115,6 +115,8 @@ class SteppedLoop(asyncio.SelectorEventLoop):
     def _step(self, seconds: float) -> None:
         timers = [handle.when() for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
         self._now = max(self._now, min(timers)) if timers else self._now + seconds
+        # Timers are run at their own time and not a little early; a float of seconds gets coarser as it grows.
+        self._clock_resolution = 2 * math.ulp(self._now)
 
 
 def run_stepped(main: Coroutine[Any, Any, Result]) -> Result:

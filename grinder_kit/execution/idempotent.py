@@ -39,6 +39,8 @@ from grinder_kit.model.order import (
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
+#: Reasons of an item that say nothing about the order: the same request may be sent later.
+NOTHING_DONE = frozenset({"RATE_LIMIT", "CONNECTIVITY", "SUPERSEDED", "FAILED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,10 @@ class IdempotentPort:
     async def _refused(self, request: OrderRequest, error: OrderRejectedError) -> Order:
         if error.reason == "DUPLICATE_CLIENT_ID":  # an earlier attempt, of this process or one before it, has arrived
             order = await self._look_up(request.symbol, request.client_order_id)
-            if order is not None:
+            same = order is not None and (order.side, order.price, order.quantity) == (
+                request.side, request.price, request.quantity,
+            )  # fmt: skip
+            if order is not None and same:
                 return self._settled(request, order)
         self._remember(request, error)
         raise error
@@ -174,8 +179,9 @@ class IdempotentPort:
         raise failure
 
     def _settled(self, request: OrderRequest, order: Order) -> Order:
-        self._unsure.pop(request.client_order_id, None)
-        if order.in_flight is not InFlight.UNKNOWN:  # a status that cannot be read is no outcome
+        if order.in_flight is InFlight.UNKNOWN:  # a status that cannot be read is no outcome: a repeat looks it up
+            self._mark_unsure(request.client_order_id)
+        else:
             self._remember(request, order)
         return order
 
@@ -251,7 +257,9 @@ class IdempotentPort:
         while True:
             try:
                 return await self._port.cancel_order(request)
-            except (OutcomeUnknownError, OrderNotFoundError) as error:
+            except (OutcomeUnknownError, OrderNotFoundError, OrderFailedError) as error:
+                if not _in_doubt(error):
+                    raise
                 order = await self._after_cancel(request, error)
                 if order is not None:
                     return order
@@ -291,7 +299,7 @@ class IdempotentPort:
         await self._placed(request.client_order_id)
         try:
             return await self._port.amend_order(request)
-        except OutcomeUnknownError as error:
+        except (OutcomeUnknownError, OrderNotFoundError) as error:
             return await self._after_amend(request, error)
 
     async def _after_amend(self, request: AmendRequest, error: VenueError) -> Order:
@@ -319,21 +327,22 @@ class IdempotentPort:
         _fits(requests, self.capabilities.max_batch_place)
         fresh = [r for r in requests if r.client_order_id not in self._known and r.client_order_id not in self._placing]
         fresh = [r for r in fresh if r.client_order_id not in self._unsure]
+        fresh = list({r.client_order_id: r for r in reversed(fresh)}.values())[::-1]  # the first of each id
         began = self._clock.monotonic_ns()
         sent = asyncio.create_task(self._send_batch(fresh)) if fresh else None
-        flights: list[_Known | asyncio.Task[Order]] = []
+        flights: list[_Known | asyncio.Task[Order] | InvalidRequestError] = []
         for request in requests:
             if sent is not None and request in fresh and request.client_order_id not in self._placing:
                 flights.append(self._fly(request, self._item(request, sent, began)))
-            else:
+                continue
+            try:
                 flights.append(self._begin(request))
+            except InvalidRequestError as error:  # of this item alone: the others are on their way
+                flights.append(error)
         tasks = [flight for flight in flights if isinstance(flight, asyncio.Task)]
         if tasks:
             await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True))
-        return [
-            _result(request, flight.outcome if isinstance(flight, _Known) else _outcome(flight), "PLACE")
-            for request, flight in zip(requests, flights, strict=True)
-        ]
+        return [_result(request, _outcome(flight), "PLACE") for request, flight in zip(requests, flights, strict=True)]
 
     async def _send_batch(self, requests: Sequence[OrderRequest]) -> dict[str, OrderResult | VenueError]:
         try:
@@ -355,6 +364,8 @@ class IdempotentPort:
         if answer.ok and answer.order is not None:
             return self._settled(request, answer.order)
         refused = OrderRejectedError(answer.detail or str(answer.reason), reason=str(answer.reason), request=request)
+        if answer.reason in NOTHING_DONE:
+            raise refused
         return await self._refused(request, refused)
 
     async def batch_cancel(self, requests: Sequence[CancelRequest]) -> list[OrderResult]:
@@ -363,10 +374,11 @@ class IdempotentPort:
         await asyncio.gather(*(self._placed(request.client_order_id) for request in requests))
         try:
             results = await self._port.batch_cancel(requests)
-        except OutcomeUnknownError as error:
-            results = [result_of(request, error, "CANCEL") for request in requests]
         except VenueError as error:
-            return [result_of(request, error, "CANCEL") for request in requests]
+            if not _in_doubt(error):
+                return [result_of(request, error, "CANCEL") for request in requests]
+            unknown = OutcomeUnknownError(str(error), request=requests)
+            results = [result_of(request, unknown, "CANCEL") for request in requests]
 
         async def item(request: CancelRequest, result: OrderResult) -> OrderResult:
             if result.reason not in (OUTCOME_UNKNOWN, "ORDER_NOT_FOUND"):
@@ -390,7 +402,7 @@ class IdempotentPort:
             return [result_of(request, error, "AMEND") for request in requests]
 
         async def item(request: AmendRequest, result: OrderResult) -> OrderResult:
-            if not result.unknown:
+            if result.reason not in (OUTCOME_UNKNOWN, "ORDER_NOT_FOUND"):
                 return result
             try:
                 unknown = OutcomeUnknownError(result.detail, request=request)
@@ -435,22 +447,35 @@ def _given(outcome: Order | VenueError) -> Order:
     return outcome
 
 
-def _outcome(task: asyncio.Task[Order]) -> Order | VenueError:
-    error = task.exception()
+def _outcome(flight: _Known | asyncio.Task[Order] | InvalidRequestError) -> Order | VenueError | InvalidRequestError:
+    if isinstance(flight, _Known):
+        return flight.outcome
+    if isinstance(flight, InvalidRequestError):
+        return flight
+    error = flight.exception()
     if error is None:
-        return task.result()
-    if isinstance(error, VenueError):
+        return flight.result()
+    if isinstance(error, VenueError | InvalidRequestError):
         return error
     raise error
 
 
 def _result(
-    request: OrderRequest | CancelRequest | AmendRequest, outcome: Order | VenueError, action: str
+    request: OrderRequest | CancelRequest | AmendRequest,
+    outcome: Order | VenueError | InvalidRequestError,
+    action: str,
 ) -> OrderResult:
-    if isinstance(outcome, VenueError):
+    if isinstance(outcome, VenueError | InvalidRequestError):
         return result_of(request, outcome, action)
     return OrderResult(
         level_id=request.level_id, client_order_id=request.client_order_id, ok=True, order=outcome, action=action
+    )
+
+
+def _in_doubt(error: VenueError) -> bool:
+    """Whether the venue may have acted, or may know more: an unknown outcome, also of one of several attempts."""
+    return isinstance(error, OutcomeUnknownError | OrderNotFoundError) or isinstance(
+        error.__cause__, OutcomeUnknownError
     )
 
 
