@@ -36,6 +36,8 @@ def main() -> None:
         rows += importing(raw, recording)
         rows += replaying(raw, recording)
         rows += memory(recording)
+        rows += journalling(Path(folder))
+    rows += routing()
     rows += start_up()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
@@ -177,6 +179,98 @@ def memory(recording: Path) -> list[dict[str, Any]]:
     for _ in range(2):  # the first compiles where nothing has, and compiling takes memory of its own
         ran = subprocess.run([sys.executable, "-c", code, str(recording)], check=True, capture_output=True, text=True)
     return [row("replay: peak memory of a fresh process", int(ran.stdout) / 1024, "MiB")]
+
+
+def routing() -> list[dict[str, Any]]:
+    """Time the routing of 200 levels against 200 open orders, and a step of the engine with nothing to do."""
+    from decimal import Decimal
+
+    from grinder_kit.decision.grid_manager import Level
+    from grinder_kit.decision.routing import Amends, Gates, Rules, route_ladder
+    from grinder_kit.execution.engine import ExecutionEngine
+    from grinder_kit.execution.own_orders import OwnOrders
+    from grinder_kit.model.config import Config, GridConfig
+    from grinder_kit.model.event import OrderUpdate, Tick
+    from grinder_kit.model.instrument import Contract, Instrument
+    from grinder_kit.model.order import OrderState
+
+    levels = [
+        Level(f"{'B' if side > 0 else 'S'}{i}", side, 600_000 - side * 50 * i, 20, None)
+        for side in (1, -1)
+        for i in range(1, 101)
+    ]
+    rules = Rules(amends=Amends(supported=True))
+
+    def ladder(moved: int) -> float:
+        own = OwnOrders("b0")
+        for level in levels:
+            order = own.add(level.key, level.side, level.ticks + moved, level.lots, 0)
+            own.become(order.client_order_id, OrderState.OPEN, 0)
+        times = []
+        for _ in range(300):
+            start = time.perf_counter()
+            route_ladder(levels, own.by_key, Gates(), rules)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times) * 1e6
+
+    tick = Instrument(
+        symbol="BTCUSDT", venue="binanceusdm", base="BTC", quote="USDT", contract=Contract.LINEAR,
+        tick=Decimal("0.1"), lot=Decimal("0.001"),
+    )  # fmt: skip
+    config = Config(grid=GridConfig(spacing_bps=2, levels=50, size="0.02", recentre_bps=50))
+
+    def quiet_step(limits: dict[str, Any]) -> float:
+        engine = ExecutionEngine(tick, config.replace(**limits))
+        for command in engine.step(Tick(bid_ticks=599_999, ask_ticks=600_001), 1):
+            engine.step(OrderUpdate(client_order_id=command.client_order_id, state=OrderState.OPEN, ts_ns=2), 2)
+        times = []
+        for i in range(2_000):
+            event = Tick(bid_ticks=599_999 + i % 3, ask_ticks=600_001 + i % 3)
+            start = time.perf_counter()
+            assert engine.step(event, 3 + i) == ()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times) * 1e6
+
+    return [
+        row("route: 200 levels, 200 orders that stay", ladder(0), "us"),
+        row("route: 200 levels, 200 orders to be amended", ladder(7), "us"),
+        row("engine: a step, 100 levels, nothing to do", quiet_step({}), "us"),
+        row("engine: the same under a limit and a time to live", quiet_step(
+            {"limits.max_position": "10", "router.order_ttl_s": 1e6}), "us"),
+    ]  # fmt: skip
+
+
+def journalling(folder: Path) -> list[dict[str, Any]]:
+    """Time the journal: intents a second in durable batches, and one durable commit."""
+    from grinder_kit.execution.journal import Journal
+    from grinder_kit.model.event import Place
+    from grinder_kit.model.order import Side
+
+    def place(n: int) -> Place:
+        return Place(
+            client_order_id=f"gkb0-B{n % 100 + 1}-{n}", level_id=f"BUY_{n % 100 + 1}", side=Side.BUY, price_ticks=599_000 + n,
+            quantity_lots=20,
+        )  # fmt: skip
+
+    places, rates, single = [place(n) for n in range(20_000)], [], []
+    for turn in range(3):
+        header = {"symbol": "BTCUSDT", "venue": "bench", "tag": "b0"}
+        with Journal.open(folder / f"{turn}.db", header=header) as journal:
+            start = time.perf_counter()
+            for n, command in enumerate(places, start=1):
+                journal.append_intent(command, n)
+                if n % 100 == 0:
+                    journal.commit()
+            rates.append(len(places) / (time.perf_counter() - start))
+            for n in range(300):
+                journal.append_intent(places[n], n)
+                start = time.perf_counter()
+                journal.commit()
+                single.append(time.perf_counter() - start)
+    return [
+        row("journal: intents in durable batches of 100", statistics.median(rates), "intents/s"),
+        row("journal: one durable commit", statistics.median(single) * 1e3, "ms"),
+    ]
 
 
 def start_up() -> list[dict[str, Any]]:

@@ -120,7 +120,8 @@ def test_fills_are_told_once_and_add_up() -> None:
         paid = sum((f.commission for f in fills), Decimal(0))
         assert (await venue.get_balances())["USDT"].total == Decimal(10**6) - paid
         assert await venue.get_fills(LAB.symbol, order_id="web_1") == fills
-        assert await venue.get_fills(LAB.symbol, since_ns=fills[-1].ts_ns) == fills[-1:]
+        assert await venue.get_fills(LAB.symbol, since_ns=fills[-1].ts_ns) == fills  # they took at one time
+        assert await venue.get_fills(LAB.symbol, since_ns=fills[-1].ts_ns + 1) == ()
 
     at(work)
 
