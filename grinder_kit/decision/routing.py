@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from grinder_kit.decision.ladder import UNIT
 from grinder_kit.decision.reason import Reason
@@ -160,7 +160,6 @@ _AMEND_UNSAFE = Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE
 _QUANTITY_CHANGED = Action.AMEND, Reason.QUANTITY_CHANGED
 _SMALL_MOVE = Action.AMEND, Reason.SMALL_MOVE
 _LARGE_MOVE = Action.CANCEL_REPLACE, Reason.LARGE_MOVE
-_LEAVING = (Action.CANCEL, Action.CANCEL_REPLACE, Action.AMEND)
 
 
 def route_ladder(
@@ -199,6 +198,7 @@ def route_ladder(
         For two levels under one key.
     """
     out: list[Decision] = []
+    new: Any = tuple.__new__  # a NamedTuple's own constructor takes twice as long
     wanted = {level.key for level in levels}
     if len(wanted) != len(levels):
         raise ValueError(f"two levels have the key {_repeated(levels)}; each level needs a key of its own")
@@ -213,10 +213,11 @@ def route_ladder(
             action, reason = Action.CANCEL, Reason.NOT_RUNNING if not gates.running else why or Reason.OFF_PLAN
             leaving.add(key)
         out.append(Decision(key, order.side, order.ticks, order.lots, action, reason, order))
-    prices = {order.ticks for order in orders.values()}
+    prices: set[int] | None = None  # where own orders live; most steps place nothing and need not know
     tolerance, threshold, amends = rules
     supported, increase, left = amends
     clear = gates.running and not gates.stale
+    moving: list[OrderLike] = []  # orders that are to be amended or replaced
     for level in levels:
         key, side, ticks, lots = level.key, level.side, level.ticks, level.lots
         own = orders.get(key)
@@ -236,19 +237,24 @@ def route_ladder(
         elif refuse is not None and (why := refuse(level, own)) is not None:
             action, reason = Action.BLOCK, why
         elif own is not None:
+            moved = ticks - own.ticks
+            if -tolerance <= moved <= tolerance and -1 <= lots - own.lots <= 1:  # row 7, at most levels of most steps
+                out.append(new(Decision, (key, side, ticks, lots, *_CONFORMS, own)))
+                continue
+            moving.append(own)
             action, reason = route_standing(
                 ticks, lots, own.ticks, own.lots, own.filled, tolerance, threshold,
                 supported and own.amends < left, increase,
             )  # fmt: skip
-        elif ticks in prices:
+        elif ticks in (prices := {o.ticks for o in orders.values()} if prices is None else prices):
             action, reason = Action.BLOCK, Reason.PRICE_OCCUPIED
         elif rebuilding or leaving and _resets(withdraw):
             action, reason = Action.BLOCK, Reason.RESET
         else:
             action, reason = Action.PLACE, Reason.NEW_LEVEL
             prices.add(ticks)
-        out.append(Decision(key, side, ticks, lots, action, reason, own))
-    return _apart(out, orders)
+        out.append(new(Decision, (key, side, ticks, lots, action, reason, own)))
+    return _apart(out, orders, moving, leaving) if moving else out
 
 
 def _resets(withdraw: Mapping[str, Reason] | None) -> bool:
@@ -260,19 +266,24 @@ def _repeated(levels: Sequence[LevelLike]) -> str:
     return next(level.key for level in levels if level.key in seen or seen.add(level.key))  # type: ignore[func-returns-value]
 
 
-def _apart(decisions: list[Decision], orders: Mapping[str, OrderLike]) -> list[Decision]:
+def _apart(
+    decisions: list[Decision], orders: Mapping[str, OrderLike], moving: list[OrderLike], leaving: set[str]
+) -> list[Decision]:
     """Let an amend that would meet or cover an own order wait until that order has left."""
-    if not any(d.action is Action.AMEND for d in decisions):
-        return decisions
-    moving = [d.order for d in decisions if d.order is not None and d.action in _LEAVING]
-    moving += [order for order in orders.values() if order.in_flight]
-    staying = {order.ticks for order in orders.values()} - {order.ticks for order in moving}
+    gone = [order for key, order in orders.items() if order.in_flight or key in leaving]
+    under_way = moving + gone
+    lowest_sell = min([order.ticks for order in under_way if order.side < 0], default=1 << 62)
+    highest_buy = max([order.ticks for order in under_way if order.side > 0], default=-1)
+    staying = {order.ticks for order in orders.values()}.difference([order.ticks for order in under_way])
+    amend = Action.AMEND  # looking a member of an enum up is slow
     for at, decision in enumerate(decisions):
-        if decision.action is Action.AMEND and decision.order is not None:
-            if meets(decision.side, decision.ticks, moving):
-                decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.OWN_CROSS)
-            elif decision.ticks != decision.order.ticks and decision.ticks in staying:
-                decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.PRICE_OCCUPIED)
+        if decision.action is not amend or decision.order is None:
+            continue
+        ticks = decision.ticks
+        if ticks >= lowest_sell if decision.side > 0 else ticks <= highest_buy:
+            decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.OWN_CROSS)
+        elif staying and ticks != decision.order.ticks and ticks in staying:
+            decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.PRICE_OCCUPIED)
     return decisions
 
 
