@@ -6,6 +6,7 @@ GrinderError
 ├── DataError              a recording, file or feed that cannot be trusted: where, and what to do
 │   ├── FillConflictError      one fill id came with two contents (execution/fill_tracker.py)
 │   └── JournalError           a journal that is damaged, or was written by another session or version
+│       └── DamagedJournalError    damaged: what precedes it can be read (execution/journal_file.py)
 ├── IdentityError          the books do not close: grid + trend + funding - commission is not the change of equity
 ├── NotArmedError          a live command before the preview was armed
 └── VenueError             a venue did not do what was asked; carries the request
