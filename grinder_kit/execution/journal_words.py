@@ -26,6 +26,7 @@ from grinder_kit.model.event import (
     OrderUpdate,
     OutcomeUnknown,
     Place,
+    Restarted,
     Resynced,
     SetState,
     StreamLost,
@@ -149,6 +150,8 @@ def _value_words(value: Command | Event, units: Units) -> tuple[str, str]:
             return f"funding {'received' if value.amount > 0 else 'paid'} {plain(abs(value.amount))}", ""
         case StreamLost():
             return "the stream of own orders was lost", _reason(value.reason)
+        case Restarted():
+            return "a new process took over; what was under way is unknown", ""
         case Resynced():
             return "orders and fills agree with the venue", ""
         case SetState():

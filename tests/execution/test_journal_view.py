@@ -26,6 +26,7 @@ from grinder_kit.model.event import (
     OrderUpdate,
     OutcomeUnknown,
     Place,
+    Restarted,
     Resynced,
     RunState,
     SetState,
@@ -65,6 +66,7 @@ WORDS: list[tuple[Any, str, str]] = [
     (FundingPaid(ts_ns=1, amount=Decimal("-0.5")), "funding paid 0.5", ""),
     (FundingPaid(ts_ns=1, amount=Decimal("0.5")), "funding received 0.5", ""),
     (StreamLost(ts_ns=1, reason="socket"), "the stream of own orders was lost", "socket"),
+    (Restarted(ts_ns=1), "a new process took over; what was under way is unknown", ""),
     (Resynced(ts_ns=1), "orders and fills agree with the venue", ""),
     (SetState(state=RunState.KILLED, reason="operator"), "the session is KILLED", "operator"),
 ]

@@ -36,7 +36,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.lab.processes"])
 
 
-def two_under_one_key(orders: tuple[Order, ...]) -> Iterable[str]:
+def two_under_one_key(orders: Iterable[Order]) -> Iterable[str]:
     """Say where two own orders live under one level key."""
     keys = [key_of(order.client_order_id) for order in orders if is_ours(order.client_order_id, TAG)]
     return [f"two live orders under {key}" for key in sorted({key for key in keys if key and keys.count(key) > 1})]
@@ -49,7 +49,16 @@ def serve(pipe: Connection) -> None:
         async with SimulatedVenue(
             LabMarket(3, 600), execution=CONFIG.execution, capabilities=CAPABILITIES, speed=SPEED
         ) as venue:
-            served = SocketVenue(venue, venue, LAB, venue.clock, speed=SPEED, watch=two_under_one_key, tick_every_s=0.1)
+            served = SocketVenue(
+                venue,
+                venue,
+                LAB,
+                venue.clock,
+                speed=SPEED,
+                watch=two_under_one_key,
+                known=lambda: venue.orders,
+                tick_every_s=0.1,
+            )
             pipe.send(await served.start())
             await served.stopped.wait()
             await served.close()

@@ -82,7 +82,10 @@ class SocketPort:
         if "tick" in message:
             self._tick, self._tick_ns = wire.read(Tick, message["tick"]), message["now_ns"]
         elif "event" in message:
-            self._events.put_nowait(wire.from_json(message["event"]))
+            try:
+                self._events.put_nowait(wire.from_json(message["event"]))
+            except MalformedAnswerError as error:
+                self._events.put_nowait(StreamLost(ts_ns=self._tick_ns, reason=str(error)))
         elif (answer := self._asked.get(message["id"])) is not None and not answer.done():
             answer.set_result(message)
 

@@ -18,11 +18,12 @@ from grinder_kit.execution.clock import Clock
 from grinder_kit.execution.port import ExchangePort, MarketView
 from grinder_kit.model.fill import Fill
 from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.order import Order, OrderResult
+from grinder_kit.model.order import Order, OrderResult, OrderState
 from tests.lab import wire
 
 HOST = "127.0.0.1"
 LIMIT = 1 << 24  # bytes of one line
+LIVE = (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
 
 #: Looks at all open orders whenever something may have changed, and says what must never be.
 Watch = Callable[[tuple[Order, ...]], Iterable[str]]
@@ -68,7 +69,9 @@ class SocketVenue:
     speed : float
         How fast it runs.
     watch : callable, optional
-        What it says is kept as a violation.
+        What it says is kept as a violation; it looks after every request and every event.
+    known : callable, optional
+        The orders as the exchange knows them at this moment. Without it `watch` sees what `port` answers, a little later.
     tick_every_s : float
         Time between two pushes of the best prices, by `clock`.
     """
@@ -82,13 +85,14 @@ class SocketVenue:
         *,
         speed: float = 1.0,
         watch: Watch | None = None,
+        known: Callable[[], Iterable[Order]] | None = None,
         tick_every_s: float = 0.05,
     ) -> None:
         self.port, self.market, self.instrument, self.clock = port, market, instrument, clock
         self.speed = speed
         self.truth = Truth()
         self.stopped = asyncio.Event()
-        self._watch = watch
+        self._watch, self._known = watch, known
         self._tick_every_s = tick_every_s
         self._clients: set[asyncio.StreamWriter] = set()
         self._listeners: set[asyncio.StreamWriter] = set()
@@ -131,7 +135,7 @@ class SocketVenue:
                 self.truth.fills[event.fill_id] = event
             for writer in self._listeners:
                 _say(writer, {"event": wire.to_json(event)})
-            await self._look()
+            self._look()
 
     async def _tell_ticks(self) -> None:
         while True:
@@ -164,11 +168,12 @@ class SocketVenue:
         _say(writer, self._tick())
         try:
             while line := await reader.readline():
-                if not line.endswith(b"\n"):
-                    break  # half a request of a client that died
-                self._spawn(self._answer(json.loads(line), writer))
-        except OSError:
-            pass  # the client was killed
+                message = json.loads(line)
+                if not line.endswith(b"\n") or not {"id", "call"} <= message.keys():
+                    break
+                self._spawn(self._answer(message, writer))
+        except (OSError, ValueError, AttributeError):
+            pass  # the client was killed, perhaps in the middle of a request, or does not speak our language
         finally:
             self._clients.discard(writer)
             self._listeners.discard(writer)
@@ -183,6 +188,9 @@ class SocketVenue:
         except GrinderError as error:
             refused = OrderRejectedError(str(error), reason="INVALID_REQUEST")
             answer = {"id": message["id"], "error": wire.to_json(refused)}
+        except Exception as error:  # a bug of the laboratory: nobody may wait for ever because of it
+            self.truth.violations.append(f"{message['call']}: {error!r}")
+            answer = {"id": message["id"], "error": wire.to_json(VenueError(repr(error)))}
         if writer in self._clients:
             _say(writer, answer)
 
@@ -201,7 +209,7 @@ class SocketVenue:
             try:
                 value = await getattr(self.port, call)(*values, **options)
             finally:
-                await self._look()
+                self._look()
             for order in _orders(value):
                 self._saw(order)
             return value
@@ -230,11 +238,22 @@ class SocketVenue:
         if known is None or not known.state.terminal or order.order_id != known.order_id:
             self.truth.orders[order.client_order_id] = order
 
-    async def _look(self) -> None:
-        if self._watch is not None:
-            for words in self._watch(await self.port.get_open_orders(self.instrument.symbol)):
-                if words not in self.truth.violations:
-                    self.truth.violations.append(words)
+    def _look(self) -> None:
+        if self._watch is None:
+            return
+        if self._known is not None:
+            self._judge(order for order in self._known() if order.state in LIVE)
+        else:
+            self._spawn(self._ask_and_judge())  # never in the way of an event or an answer
+
+    async def _ask_and_judge(self) -> None:
+        self._judge(await self.port.get_open_orders(self.instrument.symbol))
+
+    def _judge(self, orders: Iterable[Order]) -> None:
+        assert self._watch is not None
+        for words in self._watch(tuple(orders)):
+            if words not in self.truth.violations:
+                self.truth.violations.append(words)
 
 
 def _say(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def from_json(message: Any, *, request: Any = None) -> Any:
         return message
     if WHAT not in message:
         return {key: from_json(one, request=request) for key, one in message.items()}
-    kind = KINDS.get(message[WHAT])
+    kind = KINDS.get(str(message[WHAT]))
     if kind is None:
         raise MalformedAnswerError(
             f"the answer is a {message[WHAT]!r}; nobody here knows one", raw=message, request=request
@@ -108,7 +108,7 @@ def read(kind: type[Value], message: Any, *, request: Any = None) -> Value:
     values = {field.name: message[field.name] for field in fields(kind)}  # type: ignore[arg-type]
     if kind is OrderResult and values["order"] is not None:
         values["order"] = read(Order, values["order"], request=request)
-    if kind is Order and values["state"] not in OrderState.__members__:
+    if kind is Order and str(values["state"]) not in OrderState.__members__:
         raw = values["raw"] or json.dumps(message)
         values |= {"state": OrderState.PENDING, "in_flight": InFlight.UNKNOWN, "raw": raw}
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -320,7 +321,12 @@ def test_amends_and_questions_are_struck_too() -> None:
     async def scene(port: FaultyPort, venue: MemoryPort, clock: LoopClock) -> None:
         await port.place_order(order_request())
         amend = AmendRequest(
-            client_order_id=ID, level_id="BUY_1", symbol=SYMBOL, side=Side.BUY, price="59980", quantity="0.005"
+            client_order_id=ID,
+            level_id="BUY_1",
+            symbol=SYMBOL,
+            side=Side.BUY,
+            price=Decimal(59980),
+            quantity=Decimal("0.005"),
         )
         calls: dict[Operation, Callable[[], Coroutine[Any, Any, Any]]] = {
             Operation.AMEND: lambda: port.amend_order(amend),
@@ -342,38 +348,42 @@ def test_amends_and_questions_are_struck_too() -> None:
 # --- the stream ----------------------------------------------------------------------------------------------------------
 
 
-def stream(faults: list[Fault], count: int = 4, *, calm_after: float | None = None) -> list[tuple[float, str]]:
-    """Trade once a second under scripted faults of the stream; return (second, what was told)."""
+def stream(faults: list[Fault], count: int = 4, *, calm_at: int | None = None) -> list[tuple[float, str]]:
+    """Tell of a fill once a second under scripted faults of the stream; return (second, what was told)."""
     told: list[tuple[float, str]] = []
 
     async def scene(port: FaultyPort, venue: MemoryPort, clock: LoopClock) -> None:
-        await port.place_order(order_request(quantity="1"))
-        venue._events.get_nowait()
-
         async def read() -> None:
             async for event in port.events():
-                if not isinstance(event, Order):
-                    told.append((seconds(clock), event.fill_id if isinstance(event, Fill) else type(event).__name__))
+                told.append((seconds(clock), event.fill_id if isinstance(event, Fill) else type(event).__name__))
 
         reading = asyncio.create_task(read())
-        # Only fills pass through the schedule here.
-        for _ in range(count):
+        for number in range(1, count + 1):
             await clock.sleep(1)
-            if calm_after is not None and seconds(clock) > calm_after:
+            if number == calm_at:
                 port.schedule.calm()
-            venue.trade(ID, "0.001")
-            while not venue._events.empty():
-                event = venue._events.get_nowait()
-                if isinstance(event, Fill):
-                    venue.tell(event)
-                    break
-            while venue._events.qsize() > 1:
-                venue._events.get_nowait()
+            venue.tell(fill(number))
         await clock.sleep(20)
         reading.cancel()
 
     play(scene, events=faults)
     return told
+
+
+def fill(number: int) -> Fill:
+    """Return a fill."""
+    return Fill(
+        fill_id=f"t{number}",
+        order_id=ID,
+        symbol=SYMBOL,
+        side=Side.BUY,
+        price=Decimal(59990),
+        quantity=Decimal("0.001"),
+        commission=Decimal(0),
+        commission_asset="USDT",
+        ts_ns=number,
+        is_maker=True,
+    )
 
 
 def test_duplicated_event_is_told_twice() -> None:
@@ -406,9 +416,9 @@ def test_loss_of_the_stream_may_be_noticed_late() -> None:
 def test_calm_tells_what_is_held_in_order_and_ends_an_outage() -> None:
     """With calm, held events are told in the order in which they happened, before what comes then."""
     late = [Fault(kind=K.DELAYED, delay_s=9), Fault(kind=K.DELAYED, delay_s=8)]
-    assert stream(late, 3, calm_after=2.5) == [(3, "t1"), (3, "t2"), (3, "t3")]
+    assert stream(late, 3, calm_at=3) == [(3, "t1"), (3, "t2"), (3, "t3")]
     lost = Fault(kind=K.STREAM_LOST, delay_s=9)
-    assert stream([lost], 3, calm_after=2.5) == [(3, "StreamLost"), (3, "t3")]
+    assert stream([lost], 3, calm_at=3) == [(3, "StreamLost"), (3, "t3")]
 
 
 def test_unreadable_event_keeps_the_order() -> None:
