@@ -171,7 +171,14 @@ class Shell:
         if now - self._recovery.last_ns >= self._resync_ns:
             self._recovery.begin(PERIODIC)
         self._take(self.market.tick(now), now)
+        self._keep_state(now)
         self._commit()
+
+    def _keep_state(self, now: int) -> None:
+        """Write what no event tells, where it has changed: the ladder's centre, and the peak that a drawdown is taken from."""
+        kept = self.engine.state_to_keep() if self.journal is not None else None
+        if kept is not None and self.journal is not None:
+            self.journal.append_state(kept, now)
 
     def _commit(self) -> None:
         if self.journal is not None:
@@ -279,9 +286,7 @@ class Shell:
         if self.journal is None:
             return True
         try:
-            kept = self.engine.state_to_keep()
-            if kept is not None:
-                self.journal.append_state(kept, now)
+            self._keep_state(now)
             for command in commands:
                 self.journal.append_intent(command, now)
             self.journal.commit()

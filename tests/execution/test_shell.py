@@ -257,3 +257,19 @@ def test_a_closed_session_sends_nothing_any_more() -> None:
         assert [order.level_id for order in await venue.get_open_orders(LAB.symbol)] == ["SELL_3"]
 
     on_the_lab(work, script, **{"retry.base_delay_ms": 5000})
+
+
+def test_a_restart_keeps_the_centre_and_the_peak_of_the_drawdown_gate(tmp_path: Path) -> None:
+    """What no event tells is written at the step in which it changes, so that a restart is no way round the gate."""
+    path = tmp_path / "session.db"
+
+    async def work(shell: Shell, venue: SimulatedVenue, port: FaultyPort) -> None:
+        await shell.run(20)
+        again = ExecutionEngine(LAB, shell.engine.config, amend_rule=AmendRule.MODIFY)
+        rebuild(entries(path), again)
+        kept, told = shell.engine.state_to_keep(), again.state_to_keep()
+        assert kept is None, "nothing has changed since the last step"
+        assert told is not None and Decimal(told["peak"]) == shell.engine._peak > 0
+        assert told["centre2"] == shell.engine.planner.centre2  # type: ignore[attr-defined]
+
+    on_the_lab(work, journal=path, **{"limits.max_drawdown": "5", "execution.maker_fee_bps": -100})
