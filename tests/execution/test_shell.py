@@ -264,7 +264,7 @@ def test_a_restart_keeps_the_centre_and_the_peak_of_the_drawdown_gate(tmp_path: 
     path = tmp_path / "session.db"
 
     async def work(shell: Shell, venue: SimulatedVenue, port: FaultyPort) -> None:
-        await shell.run(20)
+        await shell.run(50)
         again = ExecutionEngine(LAB, shell.engine.config, amend_rule=AmendRule.MODIFY)
         rebuild(entries(path), again)
         kept, told = shell.engine.state_to_keep(), again.state_to_keep()
@@ -272,4 +272,6 @@ def test_a_restart_keeps_the_centre_and_the_peak_of_the_drawdown_gate(tmp_path: 
         assert told is not None and Decimal(told["peak"]) == shell.engine._peak > 0
         assert told["centre2"] == shell.engine.planner.centre2  # type: ignore[attr-defined]
 
-    on_the_lab(work, journal=path, **{"limits.max_drawdown": "5", "execution.maker_fee_bps": -100})
+    on_the_lab(
+        work, journal=path, **{"limits.max_drawdown": "5", "execution.maker_fee_bps": -100, "grid.recentre_bps": 200}
+    )
