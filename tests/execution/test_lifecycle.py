@@ -274,3 +274,32 @@ def test_a_tag_that_cannot_stand_in_an_id_is_refused(tag: str) -> None:
     """Letters, digits and _, at most 12."""
     with pytest.raises(ConfigError, match="session tag"):
         OwnOrders(tag)
+
+
+@pytest.mark.parametrize("reset", ["SOFT", "HARD"])
+def test_router_trap_17_a_reset_action_is_obeyed(reset: str) -> None:
+    """The old orders go first, and nothing of the new plan is placed before they have gone."""
+    made = engine(**{"grid.reset_action": reset, "grid.recentre_bps": 10, "router.amend": False})
+    moved = Tick(bid_ticks=2_019, ask_ticks=2_021)
+    commands = made.step(moved, 10)
+    assert commands and all(isinstance(command, Cancel) for command in commands)
+    *most, last = commands
+    for command in most:
+        made.step(OrderUpdate(client_order_id=command.client_order_id, state=OrderState.CANCELLED, ts_ns=11), 11)
+    assert made.step(moved, 12) == ()
+    made.step(OrderUpdate(client_order_id=last.client_order_id, state=OrderState.CANCELLED, ts_ns=13), 13)
+    assert [type(command) for command in made.step(moved, 14)] == [Place] * 4
+
+
+def test_router_trap_11_kill_stale_data_and_mode_let_nothing_new_through() -> None:
+    """Each gate alone is enough."""
+    for event, tick in (
+        (SetState(state=RunState.KILLED), TICK),
+        (None, Tick(bid_ticks=1_999, ask_ticks=2_001, stale=True)),
+    ):
+        made = ExecutionEngine(LAB, Config(grid=GRID))
+        if event is not None:
+            made.step(event, 1)
+        assert made.step(tick, 2) == ()
+    paused = ExecutionEngine(LAB, Config(grid=GRID.replace(mode="PAUSE")))
+    assert paused.step(TICK, 2) == ()

@@ -332,3 +332,44 @@ def test_two_orders_under_one_key_are_refused_by_name() -> None:
         assert port.calls == []
 
     at_a_desk(work)
+
+
+def test_traps_3_5_and_6_every_level_of_a_plan_meets_one_order_by_its_key() -> None:
+    """Levels come from the plan, and each finds its own order again: by key, however far the price has moved."""
+
+    async def work(router: SmartOrderRouter, port: Recorded, venue: SimulatedVenue) -> None:
+        for centre in ("200", "200.3", "199.8", "200.4"):
+            results = await router.place_grid_orders(plan(centre, spacing=60), await open_orders(venue))
+            orders = await open_orders(venue)
+            assert sorted(r.level_id for r in results) == sorted(o.level_id for o in orders)
+            assert len({r.level_id for r in results}) == len(results) == 6
+
+    at_a_desk(work)
+
+
+def test_trap_13_a_modify_counts_what_has_filled_and_is_not_sent_for_less() -> None:
+    """The quantity of an amend is the whole order's; one that has filled as much as is wanted is replaced instead."""
+
+    async def work(router: SmartOrderRouter, port: Recorded, venue: SimulatedVenue) -> None:
+        await router.place_grid_orders(plan(levels=1, size="0.50"), [])
+        orders = [replace(o, filled_quantity=Decimal("0.20")) for o in await open_orders(venue)]
+        port.calls.clear()
+        smaller = await router.place_grid_orders(plan(levels=1, size="0.20"), orders)
+        assert all(name != "amend" for name, _ in port.calls) and len(smaller) == 2
+        port.calls.clear()
+        await router.place_grid_orders(plan(levels=1, size="0.90"), await open_orders(venue))
+        assert {order.quantity for order in await open_orders(venue)} == {Decimal("0.90")}
+
+    at_a_desk(work)
+
+
+def test_trap_16_every_request_carries_client_id_and_symbol() -> None:
+    """Ours by their ids, each with its level and generation; cancels name the symbol."""
+
+    async def work(router: SmartOrderRouter, port: Recorded, venue: SimulatedVenue) -> None:
+        for centre in ("200", "203"):
+            results = await router.place_grid_orders(plan(centre, levels=1), await open_orders(venue))
+        assert [r.client_order_id for r in results] == ["gknb-S1-2", "gknb-B1-2"]
+        assert {order.symbol for order in venue.orders} == {LAB.symbol}
+
+    at_a_desk(work)
