@@ -197,6 +197,12 @@ class Simulator:
         return int(self.exchange.inbox[head[ex.IN_FIRST], ex.C_ARRIVAL])
 
     @property
+    def next_funding_ns(self) -> int | None:
+        """Time at which the exchange pays funding next, None when it does not any more."""
+        times, paid = self.exchange.funding[0], int(self.exchange.head[ex.FUNDED])
+        return int(times[paid]) if paid < len(times) else None
+
+    @property
     def best(self) -> tuple[int | None, int | None]:
         """Best bid and ask of the local book in ticks; None for an empty side."""
         head = self.eyes.book.head

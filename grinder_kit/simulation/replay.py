@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from grinder_kit.model.event import (
     Command,
     Event,
     FundingPaid,
+    LookedUp,
     OrderFilled,
     OrderUpdate,
     Place,
@@ -135,6 +137,8 @@ class _Run:
         self._ex = ex
         self._ids: dict[int, str] = {}  # kernel order number to client order id
         self._numbers: dict[str, int] = {}
+        self._amending: dict[int, str] = {}  # amends under way: their orders may end before they are answered
+        self._asked: deque[tuple[int, str]] = deque()  # look-ups under way: when they are answered, and of which order
         self._last_number = 0
         self._fees = Fees(instrument, config.execution)
         self._next_sample = self.start_ns = 0
@@ -177,13 +181,21 @@ class _Run:
         """Let the market run to a time; every response is seen by the engine when it is delivered."""
         simulator = self.simulator
         while True:
-            reached, responses = simulator.run(until_ns)
+            limit = min(until_ns, self._asked[0][0]) if self._asked else until_ns
+            reached, responses = simulator.run(limit)
             for response in responses.tolist():
-                commands = self.engine.step(self._event(response), reached)
-                if commands:
-                    self._execute(commands, reached)
-            if reached >= until_ns and not len(responses):
+                self._take(self._event(response), reached)
+            if len(responses) or reached < limit:
+                continue
+            if self._asked and self._asked[0][0] <= reached:
+                self._take(self._looked_up(self._asked.popleft()[1], reached), reached)
+            elif reached >= until_ns:
                 return
+
+    def _take(self, event: Event, now: int) -> None:
+        commands = self.engine.step(event, now)
+        if commands:
+            self._execute(commands, now)
 
     def _step(self, now: int) -> None:
         bid, ask = self.simulator.best
@@ -228,10 +240,30 @@ class _Run:
                 side = self.engine.orders.by_id[command.client_order_id].side
                 number = self._numbers[command.client_order_id]
                 rows.append((ex.AMEND, number, side, command.price_ticks, command.quantity_lots, 0))
+                self._amending[number] = command.client_order_id
                 self.recorder.amended(side, command.price_ticks, command.quantity_lots, now)
-            else:  # a look-up: no answer is ever lost here, so nothing is ever unknown
-                raise DataError(f"order {command.client_order_id} is unknown in a replay: {command.reason}")
+            else:  # asked at once, and answered after the way there and back
+                trip_ns = self.options.entry_ns[0] + self.options.response_ns[0]
+                self._asked.append((now + trip_ns, command.client_order_id))
         self.simulator.submit(rows, now)
+
+    def _looked_up(self, client_order_id: str, now: int) -> LookedUp:
+        """Say what has become of an order whose amend was refused.
+
+        No answer is ever lost here and they come in order: all its fills are booked, and what has not ended rests.
+        """
+        order = self.engine.orders.by_id.get(client_order_id)
+        if order is None:  # it has ended meanwhile
+            return LookedUp(client_order_id=client_order_id, ts_ns=now)
+        state = OrderState.PARTIALLY_FILLED if order.filled else OrderState.OPEN
+        return LookedUp(
+            client_order_id=client_order_id,
+            ts_ns=now,
+            state=state if client_order_id in self._numbers else OrderState.FILLED,
+            filled_lots=order.filled,
+            price_ticks=order.ticks,
+            quantity_lots=order.lots,
+        )
 
     def _event(self, response: list[int]) -> Event:
         ex = self._ex
@@ -240,10 +272,12 @@ class _Run:
             return FundingPaid(ts_ns=ts, amount=self._funding_amount(number, response[ex.R_LOTS], response[ex.R_TICK]))
         if what == ex.CANCEL_REJECTED:  # the order filled first, and was forgotten then
             return CancelRejected(client_order_id=self._ids.get(number, ""), ts_ns=ts, reason="no such order")
-        if what == ex.AMEND_REJECTED:
-            return AmendRejected(client_order_id=self._ids.get(number, ""), ts_ns=ts, reason="ORDER_NOT_FOUND")
+        if what == ex.AMEND_REJECTED:  # an order that has ended has nothing left
+            reason = "NOT_AMENDED" if response[ex.R_LEAVES] else "ORDER_NOT_FOUND"
+            return AmendRejected(client_order_id=self._amending.pop(number), ts_ns=ts, reason=reason)
         client_id = self._ids[number]
         if what == ex.AMENDED:
+            del self._amending[number]
             ticks, lots = response[ex.R_TICK], response[ex.R_LOTS]
             return Amended(client_order_id=client_id, price_ticks=ticks, quantity_lots=lots, ts_ns=ts)
         if what == ex.FILLED:
@@ -255,6 +289,7 @@ class _Run:
             ex.EXPIRED: OrderState.EXPIRED,
         }[what]
         if state.terminal:
+            self._amending.pop(number, None)
             self._forget(number)
         reason = "POST_ONLY_WOULD_TAKE" if state is OrderState.REJECTED else ""
         return OrderUpdate(client_order_id=client_id, state=state, ts_ns=ts, reason=reason)

@@ -7,8 +7,9 @@ questions are answered from. What we have been told comes a response latency lat
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from grinder_kit.decision.constraints import Constraints
+from grinder_kit.decision.reason import Reason
 from grinder_kit.errors import (
     ConfigError,
     DataError,
@@ -37,6 +39,7 @@ from grinder_kit.kernel.simulator import Simulator
 from grinder_kit.model.config import ExecutionConfig
 from grinder_kit.model.event import FundingPaid, Tick
 from grinder_kit.model.fill import Fill, Position
+from grinder_kit.model.instrument import Contract
 from grinder_kit.model.order import (
     AmendRequest,
     CancelRequest,
@@ -45,6 +48,7 @@ from grinder_kit.model.order import (
     OrderResult,
     OrderState,
     OrderType,
+    Side,
 )
 from grinder_kit.model.section import did_you_mean
 
@@ -65,6 +69,7 @@ class _Told:
     event: AccountEvent | None
     answer: Order | VenueError | None
     number: int
+    funding: list[int] | None = None  # paid at the mid that is known when it is told, for want of a mark price
 
 
 class SimulatedVenue:
@@ -118,20 +123,21 @@ class SimulatedVenue:
         self._constraints = Constraints.of(self.instrument)
         self._options = kernel_options(self._execution, amend=self._capabilities.amend)
         self._fees = Fees(self.instrument, self._execution)
-        quote, base = self.instrument.settle, self.instrument.base
-        self._start = dict(balances or {quote: Decimal(10**6), base: Decimal(1000)})
+        spot = {self.instrument.base: Decimal(1000)} if self.instrument.contract is Contract.SPOT else {}
+        self._start = dict({self.instrument.settle: Decimal(10**6), **spot} if balances is None else balances)
         self._orders: dict[int, Order] = {}  # by the kernel's number: as the exchange knows them
         self._numbers: dict[str, int] = {}  # client order id to the number that last had it
         self._ended: deque[int] = deque()
+        self._amends: Counter[int] = Counter()
         self._tracker = FillTracker(self.instrument)
         self._waiting: dict[int, deque[asyncio.Future[Order]]] = {}
         self._told: deque[_Told] = deque()  # made by the exchange, not delivered yet
-        self._stream: asyncio.Queue[AccountEvent] = asyncio.Queue()
+        self._stream: asyncio.Queue[AccountEvent | DataError] = asyncio.Queue()
         self._delivered = self._folded = self._last_number = 0
         self._weights: deque[tuple[int, int]] = deque()
-        self.weight_used = self.max_weight_used = 0
+        self.max_weight_used = self._weight = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._failure: Exception | None = None
+        self._failure: DataError | None = None
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -173,7 +179,25 @@ class SimulatedVenue:
         return self._stretch.final and not self._simulator.more
 
     def _advance(self) -> None:
-        """Let the exchange run up to now, and tell what is due."""
+        """Let the exchange run up to now, and tell what is due; once that has failed, everybody hears of it."""
+        if self._failure is None:
+            try:
+                self._play()
+            except Exception as error:
+                self._fail(error)
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = DataError(f"the venue has stopped: {error}")
+        self._failure.__cause__ = error
+        self._stream.put_nowait(self._failure)
+        for waiting in self._waiting.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(self._failure)
+
+    def _play(self) -> None:
         until = max(self._now, self.clock.now_ns())
         while True:
             limit = until if self._stretch.final else min(until, self._stretch.until_ns)
@@ -191,15 +215,14 @@ class SimulatedVenue:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        """Wake up when the next answer is due, the next command arrives, or a resting order may have filled."""
+        """Wake up when the next answer or funding is due, the next command arrives, or a resting order may have filled."""
         if self._timer is not None:
             self._timer.cancel()
         due = [self._now + 1_000_000_000]
         under_way = self._simulator.under_way()
         if len(under_way):
             due.append(int(under_way[0, ex.R_SEEN]))
-        if (arrival := self._simulator.next_arrival_ns) is not None:
-            due.append(arrival)
+        due += [at for at in (self._simulator.next_arrival_ns, self._simulator.next_funding_ns) if at is not None]
         if self._simulator.exchange.head[ex.RESTING]:
             # A fill is found before it is due, as long as nobody looks away for longer than an answer takes.
             due.append(self._now + max(1_000_000, min(self._options.response_ns)))
@@ -207,14 +230,8 @@ class SimulatedVenue:
         self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
     def _wake(self) -> None:
-        try:
+        with suppress(DataError):  # whoever waits has been told
             self._advance()
-        except Exception as error:  # a recording that breaks its promises: everybody who waits must hear of it
-            self._failure = error
-            for waiting in self._waiting.values():
-                for future in waiting:
-                    if not future.done():
-                        future.set_exception(error)
 
     def tick(self, now_ns: int) -> Tick:
         """Return the best prices as the feed shows them now (MarketView)."""
@@ -235,7 +252,8 @@ class SimulatedVenue:
     def _made(self, response: list[int]) -> _Told:
         what, ts, number = response[ex.R_TYPE], response[ex.R_TS], response[ex.R_ID]
         if what == ex.FUNDING:
-            return _Told(self._funding(response), None, 0)
+            known = response[ex.R_TICK] > 0
+            return _Told(self._funding(response) if known else None, None, 0, None if known else response)
         order = self._orders[number]
         if what in (ex.CANCEL_REJECTED, ex.AMEND_REJECTED):
             words = f"{order.client_order_id}: no such open order"
@@ -251,6 +269,7 @@ class SimulatedVenue:
         if what == ex.AMENDED:
             price, quantity = self.instrument.price(response[ex.R_TICK]), self.instrument.quantity(response[ex.R_LOTS])
             order = replace(order, price=price, quantity=quantity)
+            self._amends[number] += 1
             return self._changed(order, number, ts, "AMENDED")
         state = {
             ex.ACCEPTED: OrderState.OPEN,
@@ -278,8 +297,11 @@ class SimulatedVenue:
         if order.state.terminal:
             self._ended.append(number)
             if len(self._ended) > ENDED_KEPT:
-                gone = self._orders.pop(self._ended.popleft())
-                self._numbers.pop(gone.client_order_id, None)
+                oldest = self._ended.popleft()
+                gone = self._orders.pop(oldest)
+                self._amends.pop(oldest, None)
+                if self._numbers.get(gone.client_order_id) == oldest:  # and no later order has its id
+                    del self._numbers[gone.client_order_id]
         if self.watch is not None:
             self.watch(what, order, ts)
         return _Told(order, order if answers else None, number)
@@ -317,9 +339,10 @@ class SimulatedVenue:
         return FundingPaid(ts_ns=response[ex.R_TS], amount=amount)
 
     def _tell(self, told: _Told) -> None:
-        if told.event is not None:
-            self._stream.put_nowait(told.event)
-            if isinstance(told.event, Fill):
+        event = told.event if told.funding is None else self._funding(told.funding)
+        if event is not None:
+            self._stream.put_nowait(event)
+            if isinstance(event, Fill):
                 return
         if told.answer is None or not self._waiting.get(told.number):
             return
@@ -340,34 +363,41 @@ class SimulatedVenue:
         """What this venue can do."""
         return self._capabilities
 
+    @property
+    def weight_used(self) -> int:
+        """Request weight of the last window."""
+        since = self.clock.monotonic_ns() - round(self._capabilities.weight_window_s * 1e9)
+        while self._weights and self._weights[0][0] <= since:
+            self._weight -= self._weights.popleft()[1]
+        return self._weight
+
     def _charge(self, operation: Operation) -> None:
         now, window = self.clock.monotonic_ns(), round(self._capabilities.weight_window_s * 1e9)
-        while self._weights and self._weights[0][0] <= now - window:
-            self.weight_used -= self._weights.popleft()[1]
         weight = self._capabilities.weight(operation)
         if self._enforce_weight and self.weight_used + weight > self._capabilities.weight_limit:
             wait = (self._weights[0][0] + window - now) / 1e9 if self._weights else self._capabilities.weight_window_s
             raise RateLimitError("too much request weight", retry_after=wait)
         self._weights.append((now, weight))
-        self.weight_used += weight
+        self._weight += weight
         self.max_weight_used = max(self.max_weight_used, self.weight_used)
 
     def _submit(self, number: int, command: tuple[int, int, int, int, int, int]) -> asyncio.Future[Order]:
-        self._advance()
-        if self._failure is not None:
-            raise DataError(f"the venue has stopped: {self._failure}")
         future: asyncio.Future[Order] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(number, deque()).append(future)
         self._simulator.submit([command], self._now)
         self._set_timer()
         return future
 
+    def _unknown_symbol(self, symbol: str, request: object = None) -> OrderRejectedError | None:
+        known = self.instrument.symbol
+        if symbol == known:
+            return None
+        words = f"unknown symbol {symbol!r}{did_you_mean(symbol, [known])}; this venue trades {known}"
+        return OrderRejectedError(words, reason="UNKNOWN_SYMBOL", request=request)
+
     def _refusal(self, request: OrderRequest | AmendRequest) -> OrderRejectedError | None:
+        """Return why the instrument's limits refuse a request."""
         instrument = self.instrument
-        if request.symbol != instrument.symbol:
-            hint = did_you_mean(request.symbol, [instrument.symbol])
-            words = f"unknown symbol {request.symbol!r}{hint}; this venue trades {instrument.symbol}"
-            return OrderRejectedError(words, reason="UNKNOWN_SYMBOL", request=request)
         try:
             ticks, lots = instrument.ticks(request.price), instrument.lots(request.quantity)
         except ConfigError as error:
@@ -380,18 +410,40 @@ class SimulatedVenue:
             return OrderRejectedError(words, reason=why[0], request=request)
         return None
 
-    def _place(self, request: OrderRequest) -> asyncio.Future[Order] | OrderRejectedError:
-        refusal = self._refusal(request)
-        known = self._numbers.get(request.client_order_id)
-        if refusal is None and known is not None and not self._orders[known].state.terminal:
-            words = f"an open order has the client order id {request.client_order_id}"
-            refusal = OrderRejectedError(words, reason="DUPLICATE_CLIENT_ID", request=request)
-        if refusal is None and request.reduce_only:
+    def _refused_place(self, request: OrderRequest) -> OrderRejectedError | None:
+        """Return why the venue refuses a new order, by what the exchange knows now."""
+        can, one = self._capabilities, request.client_order_id
+        lacking = {OrderType.POST_ONLY: not can.post_only, OrderType.IOC: not can.ioc}.get(request.type, False)
+        if lacking or (request.reduce_only and not can.reduce_only):
+            kind = request.type if lacking else "reduce-only"
+            return OrderRejectedError(
+                f"{one}: this venue has no {kind} orders", reason="NOT_SUPPORTED", request=request
+            )
+        if (refusal := self._unknown_symbol(request.symbol, request) or self._refusal(request)) is not None:
+            return refusal
+        known = self._numbers.get(one)
+        if known is not None and not self._orders[known].state.terminal:
+            words = f"an open order has the client order id {one}"
+            return OrderRejectedError(words, reason="DUPLICATE_CLIENT_ID", request=request)
+        most = self._constraints.max_orders
+        if most is not None and sum(not order.state.terminal for order in self._orders.values()) >= most:
+            words = f"{one}: {most} orders are open, and no more are allowed"
+            return OrderRejectedError(words, reason=Reason.MAX_ORDERS, request=request)
+        if request.reduce_only:
+            spoken_for = sum(
+                (o.remaining for o in self._orders.values()
+                 if o.reduce_only and o.side is request.side and not o.state.terminal),
+                Decimal(0),
+            )  # fmt: skip
             held = self._tracker.inventory
-            if held * request.side.sign >= 0 or abs(held) < request.quantity:
-                words = f"{request.client_order_id}: reduce-only, and the position is {held}"
-                refusal = OrderRejectedError(words, reason="REDUCE_ONLY_REJECTED", request=request)
-        if refusal is not None:
+            if request.quantity > -held * request.side.sign - spoken_for:
+                words = f"{one}: reduce-only; the position is {held}, and open orders may close {spoken_for} of it"
+                return OrderRejectedError(words, reason="REDUCE_ONLY_REJECTED", request=request)
+        return None
+
+    def _place(self, request: OrderRequest) -> asyncio.Future[Order] | OrderRejectedError:
+        self._advance()
+        if (refusal := self._refused_place(request)) is not None:
             return refusal
         self._last_number = number = self._last_number + 1
         self._numbers[request.client_order_id] = number
@@ -411,6 +463,9 @@ class SimulatedVenue:
         return self._submit(number, (ex.PLACE, number, request.side.sign, ticks, lots, _KINDS[request.type]))
 
     def _cancel(self, request: CancelRequest) -> asyncio.Future[Order] | OrderRejectedError:
+        self._advance()
+        if (refusal := self._unknown_symbol(request.symbol, request)) is not None:
+            return refusal
         number = self._number(request.client_order_id, request.order_id)
         if number is None:
             return OrderNotFoundError(f"{request.client_order_id}: no such open order", request=request)
@@ -419,12 +474,17 @@ class SimulatedVenue:
         return self._submit(number, (ex.CANCEL, number, order.side.sign, ticks, lots, 0))
 
     def _amend(self, request: AmendRequest) -> asyncio.Future[Order] | OrderRejectedError:
+        self._advance()
+        if (refusal := self._unknown_symbol(request.symbol, request)) is not None:
+            return refusal
         number = self._number(request.client_order_id, request.order_id)
         if number is None:
             return OrderNotFoundError(f"{request.client_order_id}: no such open order", request=request)
-        refusal = self._refusal(request)
-        if refusal is not None:
+        if (refusal := self._refusal(request)) is not None:
             return refusal
+        if self._amends[number] >= self._capabilities.max_amends and not self._orders[number].state.terminal:
+            words = f"{request.client_order_id}: amended {self._amends[number]} times, and no more are allowed"
+            return OrderRejectedError(words, reason="NOT_AMENDED", request=request)
         ticks, lots = self.instrument.ticks(request.price), self.instrument.lots(request.quantity)
         return self._submit(number, (ex.AMEND, number, request.side.sign, ticks, lots, 0))
 
@@ -521,6 +581,13 @@ class SimulatedVenue:
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
+    async def _asked(self, symbol: str) -> None:
+        """Let a question arrive."""
+        await self._trip(1)
+        if (refusal := self._unknown_symbol(symbol)) is not None:
+            await self._trip(-1)
+            raise refusal
+
     async def _trip(self, direction: int) -> None:
         """Take the time to the exchange (1) or back (-1)."""
         table = self._options.entry_ns if direction > 0 else self._options.response_ns
@@ -532,10 +599,10 @@ class SimulatedVenue:
     ) -> Order | None:
         """Return an order as the exchange knows it (ExchangePort)."""
         self._charge(Operation.GET_ORDER)
-        await self._trip(1)
+        await self._asked(symbol)
         number = self._number(client_order_id, order_id)
         order = None if number is None else self._orders[number]
-        if order is not None and (order.symbol != symbol or order.state is OrderState.PENDING):
+        if order is not None and order.state is OrderState.PENDING:
             order = None  # it has not arrived
         await self._trip(-1)
         return order
@@ -543,20 +610,17 @@ class SimulatedVenue:
     async def get_open_orders(self, symbol: str) -> tuple[Order, ...]:
         """Return every open order of the account (ExchangePort)."""
         self._charge(Operation.GET_OPEN_ORDERS)
-        await self._trip(1)
-        live = (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
-        orders = tuple(o for o in self._orders.values() if o.state in live and o.symbol == symbol)
+        await self._asked(symbol)
+        orders = tuple(self._resting())
         await self._trip(-1)
         return orders
 
     async def get_fills(self, symbol: str, *, since_ns: int = 0, order_id: str | None = None) -> tuple[Fill, ...]:
         """Return the account's fills (ExchangePort)."""
         self._charge(Operation.GET_FILLS)
-        await self._trip(1)
+        await self._asked(symbol)
         fills = tuple(
-            fill
-            for fill in self._tracker.fills
-            if fill.ts_ns >= since_ns and fill.symbol == symbol and order_id in (None, fill.order_id)
+            fill for fill in self._tracker.fills if fill.ts_ns >= since_ns and order_id in (None, fill.order_id)
         )
         await self._trip(-1)
         return fills
@@ -576,18 +640,46 @@ class SimulatedVenue:
         await self._trip(1)
         totals = dict(self._start)
         tracker, settle, gained = self._tracker, self.instrument.settle, self.gained
-        if self.instrument.contract == "spot":
+        if self.instrument.contract is Contract.SPOT:
             totals[self.instrument.base] = totals.get(self.instrument.base, Decimal(0)) + tracker.inventory
             spent = sum((f.price * f.quantity * f.side.sign for f in tracker.fills), Decimal(0))
             gained = -spent - tracker.commission
         totals[settle] = totals.get(settle, Decimal(0)) + gained
+        held = self._held()
         await self._trip(-1)
-        return {asset: Balance(asset=asset, free=total, total=total) for asset, total in totals.items()}
+        return {
+            asset: Balance(asset=asset, free=total - held.get(asset, Decimal(0)), total=total)
+            for asset, total in totals.items()
+        }
+
+    def _resting(self) -> Iterator[Order]:
+        live = (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
+        return (order for order in self._orders.values() if order.state in live)
+
+    def _held(self) -> dict[str, Decimal]:
+        """Return what open orders hold, by asset: on spot what they may spend; margin is not modelled."""
+        held = {self.instrument.base: Decimal(0), self.instrument.quote: Decimal(0)}
+        if self.instrument.contract is Contract.SPOT:
+            for order in self._resting():
+                if order.side is Side.BUY:
+                    held[self.instrument.quote] += order.price * order.remaining
+                else:
+                    held[self.instrument.base] += order.remaining
+        return held
 
     async def events(self) -> AsyncIterator[AccountEvent]:
-        """Yield what happens to the account, a response latency after it did (ExchangePort)."""
+        """Yield what happens to the account, a response latency after it did (ExchangePort).
+
+        Raises
+        ------
+        DataError
+            When the market cannot be played on.
+        """
         while True:
-            yield await self._stream.get()
+            event = await self._stream.get()
+            if isinstance(event, DataError):
+                raise event
+            yield event
 
     # --- for whoever watches -----------------------------------------------------------------------------------------
 
