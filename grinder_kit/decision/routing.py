@@ -26,7 +26,7 @@ shifts never crosses itself (`in_steps`); whoever sends them lets a new order wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -248,17 +248,13 @@ def route_ladder(
             )  # fmt: skip
         elif ticks in (prices := {o.ticks for o in orders.values()} if prices is None else prices):
             action, reason = Action.BLOCK, Reason.PRICE_OCCUPIED
-        elif rebuilding or leaving and _resets(withdraw):
+        elif rebuilding:
             action, reason = Action.BLOCK, Reason.RESET
         else:
             action, reason = Action.PLACE, Reason.NEW_LEVEL
             prices.add(ticks)
         out.append(new(Decision, (key, side, ticks, lots, action, reason, own)))
     return _apart(out, orders, moving, leaving) if moving else out
-
-
-def _resets(withdraw: Mapping[str, Reason] | None) -> bool:
-    return withdraw is not None and Reason.RESET in withdraw.values()
 
 
 def _repeated(levels: Sequence[LevelLike]) -> str:
@@ -287,9 +283,9 @@ def _apart(
     return decisions
 
 
-def meets(side: int, ticks: int, orders: Iterable[LevelLike]) -> bool:
-    """Whether an order at a price would trade with one of some orders, were they still there."""
-    return any(order.side == -side and (ticks - order.ticks) * side >= 0 for order in orders)
+def meets(side: int, ticks: int, own_side: int, own_ticks: int) -> bool:
+    """Whether an order at a price would trade with an own order, were that still there."""
+    return own_side == -side and (ticks - own_ticks) * side >= 0
 
 
 def in_steps(decisions: Sequence[Decision]) -> tuple[list[Decision], ...]:

@@ -475,26 +475,6 @@ class ExecutionEngine:
 
     # --- what outlives the process ----------------------------------------------------------------------------------
 
-    def adopt(self, command: Command, ts_ns: int) -> None:
-        """Take a command as sent at `ts_ns`: by the journal's word, when a session is rebuilt from it."""
-        if isinstance(command, Place):
-            self.orders.adopt(
-                command.client_order_id,
-                command.price_ticks,
-                command.quantity_lots,
-                ts_ns,
-                reduce_only=command.reduce_only,
-            )
-            return
-        order = self.orders.by_id.get(command.client_order_id)
-        if order is None:
-            return
-        if isinstance(command, Cancel):
-            order.in_flight = InFlight.CANCEL
-            order.expires = command.reason == Reason.TTL_EXPIRED
-        elif isinstance(command, Amend):
-            order.in_flight, order.wish = InFlight.AMEND, (command.price_ticks, command.quantity_lots)
-
     def state_to_keep(self) -> dict[str, Any] | None:
         """Return what no event tells and a restart must know, where it has changed since the last call; None otherwise."""
         centre2 = self.planner.centre2 if isinstance(self.planner, CentredPlanner) else None

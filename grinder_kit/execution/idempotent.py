@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from grinder_kit.errors import (
     InvalidRequestError,
@@ -37,6 +37,8 @@ from grinder_kit.model.order import (
 )
 
 log = logging.getLogger(__name__)
+
+Request = TypeVar("Request", CancelRequest, AmendRequest)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 #: Reasons of an item that say nothing about the order: the same request may be sent later.
@@ -127,24 +129,21 @@ class IdempotentPort:
         one = request.client_order_id
         task = asyncio.create_task(work)
         self._placing[one] = request, task
-
-        def done(finished: asyncio.Task[Order]) -> None:
-            self._placing.pop(one, None)
-            if not finished.cancelled():
-                finished.exception()  # its caller may have gone
-
-        task.add_done_callback(done)
+        _when_done(task, self._placing, one)
         return task
 
     async def _place(self, request: OrderRequest) -> Order:
         if request.client_order_id in self._unsure:
             return await self._arrived_or_again(request, self._clock.monotonic_ns(), None)
-        began = self._clock.monotonic_ns()
+        return await self._send(request, self._clock.monotonic_ns())
+
+    async def _send(self, request: OrderRequest, began_ns: int) -> Order:
+        """Send a placement that was decided at `began_ns`, and find out about it where it is not answered."""
         try:
             return self._settled(request, await self._port.place_order(request))
         except OutcomeUnknownError as error:
             self._mark_unsure(request.client_order_id)
-            return await self._arrived_or_again(request, began, error)
+            return await self._arrived_or_again(request, began_ns, error)
         except OrderRejectedError as error:
             return await self._refused(request, error)
 
@@ -166,13 +165,7 @@ class IdempotentPort:
             return self._settled(request, order)
         if cause is not None and self._clock.monotonic_ns() - began_ns <= self._stale_ns:
             log.info("sending again id=%s", request.client_order_id)
-            try:
-                return self._settled(request, await self._port.place_order(request))
-            except OutcomeUnknownError as error:
-                self._mark_unsure(request.client_order_id)
-                return await self._arrived_or_again(request, began_ns, error)
-            except OrderRejectedError as error:
-                return await self._refused(request, error)
+            return await self._send(request, began_ns)
         failure = OrderFailedError(f"{request.client_order_id} never arrived; its price is stale", request=request)
         failure.__cause__ = cause
         self._remember(request, failure)
@@ -239,15 +232,8 @@ class IdempotentPort:
         """
         one = request.client_order_id
         if one not in self._cancelling:
-            task = asyncio.create_task(self._cancel(request))
-            self._cancelling[one] = task
-
-            def done(finished: asyncio.Task[Order]) -> None:
-                self._cancelling.pop(one, None)
-                if not finished.cancelled():
-                    finished.exception()
-
-            task.add_done_callback(done)
+            self._cancelling[one] = asyncio.create_task(self._cancel(request))
+            _when_done(self._cancelling[one], self._cancelling, one)
         return await asyncio.shield(self._cancelling[one])
 
     async def _cancel(self, request: CancelRequest) -> Order:
@@ -342,7 +328,9 @@ class IdempotentPort:
         tasks = [flight for flight in flights if isinstance(flight, asyncio.Task)]
         if tasks:
             await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True))
-        return [_result(request, _outcome(flight), "PLACE") for request, flight in zip(requests, flights, strict=True)]
+        return [
+            result_of(request, _outcome(flight), "PLACE") for request, flight in zip(requests, flights, strict=True)
+        ]
 
     async def _send_batch(self, requests: Sequence[OrderRequest]) -> dict[str, OrderResult | VenueError]:
         try:
@@ -371,44 +359,45 @@ class IdempotentPort:
     async def batch_cancel(self, requests: Sequence[CancelRequest]) -> list[OrderResult]:
         """Withdraw several orders; items of which nobody knows what became are withdrawn one by one."""
         _fits(requests, self.capabilities.max_batch_cancel)
-        await asyncio.gather(*(self._placed(request.client_order_id) for request in requests))
-        try:
-            results = await self._port.batch_cancel(requests)
-        except VenueError as error:
-            if not _in_doubt(error):
-                return [result_of(request, error, "CANCEL") for request in requests]
-            unknown = OutcomeUnknownError(str(error), request=requests)
-            results = [result_of(request, unknown, "CANCEL") for request in requests]
 
-        async def item(request: CancelRequest, result: OrderResult) -> OrderResult:
-            if result.reason not in (OUTCOME_UNKNOWN, "ORDER_NOT_FOUND"):
-                return result
-            try:
-                return _result(request, await self.cancel_order(request), "CANCEL")
-            except VenueError as error:
-                return result_of(request, error, "CANCEL")
+        async def alone(request: CancelRequest, result: OrderResult) -> Order:
+            return await self.cancel_order(request)
 
-        return list(await asyncio.gather(*(item(*pair) for pair in zip(requests, results, strict=True))))
+        return await self._batch(requests, self._port.batch_cancel, alone, "CANCEL")
 
     async def batch_amend(self, requests: Sequence[AmendRequest]) -> list[OrderResult]:
         """Amend several orders; items of which nobody knows what became are looked up one by one."""
         _fits(requests, self.capabilities.max_batch_amend)
+
+        async def alone(request: AmendRequest, result: OrderResult) -> Order:
+            return await self._after_amend(request, OutcomeUnknownError(result.detail, request=request))
+
+        return await self._batch(requests, self._port.batch_amend, alone, "AMEND")
+
+    async def _batch(
+        self,
+        requests: Sequence[Request],
+        send: Callable[[Sequence[Request]], Awaitable[list[OrderResult]]],
+        alone: Callable[[Request, OrderResult], Awaitable[Order]],
+        action: str,
+    ) -> list[OrderResult]:
+        """Send what changes orders that were placed; `alone` finds out about an item of which nobody knows what became."""
         await asyncio.gather(*(self._placed(request.client_order_id) for request in requests))
         try:
-            results = await self._port.batch_amend(requests)
-        except OutcomeUnknownError as error:
-            results = [result_of(request, error, "AMEND") for request in requests]
+            results = await send(requests)
         except VenueError as error:
-            return [result_of(request, error, "AMEND") for request in requests]
+            if not _in_doubt(error):
+                return [result_of(request, error, action) for request in requests]
+            unknown = OutcomeUnknownError(str(error), request=requests)
+            results = [result_of(request, unknown, action) for request in requests]
 
-        async def item(request: AmendRequest, result: OrderResult) -> OrderResult:
+        async def item(request: Request, result: OrderResult) -> OrderResult:
             if result.reason not in (OUTCOME_UNKNOWN, "ORDER_NOT_FOUND"):
                 return result
             try:
-                unknown = OutcomeUnknownError(result.detail, request=request)
-                return _result(request, await self._after_amend(request, unknown), "AMEND")
+                return result_of(request, await alone(request, result), action)
             except VenueError as error:
-                return result_of(request, error, "AMEND")
+                return result_of(request, error, action)
 
         return list(await asyncio.gather(*(item(*pair) for pair in zip(requests, results, strict=True))))
 
@@ -441,6 +430,17 @@ class IdempotentPort:
         return self._port.events()
 
 
+def _when_done(task: asyncio.Task[Order], flights: dict[str, Any], one: str) -> None:
+    """Forget a flight that has ended; its caller may have gone, and nobody else would read what it raised."""
+
+    def done(finished: asyncio.Task[Order]) -> None:
+        flights.pop(one, None)
+        if not finished.cancelled():
+            finished.exception()
+
+    task.add_done_callback(done)
+
+
 def _given(outcome: Order | VenueError) -> Order:
     if isinstance(outcome, VenueError):
         raise outcome
@@ -458,18 +458,6 @@ def _outcome(flight: _Known | asyncio.Task[Order] | InvalidRequestError) -> Orde
     if isinstance(error, VenueError | InvalidRequestError):
         return error
     raise error
-
-
-def _result(
-    request: OrderRequest | CancelRequest | AmendRequest,
-    outcome: Order | VenueError | InvalidRequestError,
-    action: str,
-) -> OrderResult:
-    if isinstance(outcome, VenueError | InvalidRequestError):
-        return result_of(request, outcome, action)
-    return OrderResult(
-        level_id=request.level_id, client_order_id=request.client_order_id, ok=True, order=outcome, action=action
-    )
 
 
 def _in_doubt(error: VenueError) -> bool:

@@ -113,6 +113,7 @@ def read_rows(path: Path) -> Iterator[Row]:
                 last, crc = row.seq, row.crc
     except sqlite3.Error as error:
         found = f"SQLite says: {error}"
+    found = found or _unwritable(path)
     if not found and last < promised:
         found = f"entries {last + 1} to {promised} are gone, which {mark_of(path).name} says were written"
     if not found and last == 0:
@@ -121,15 +122,28 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise DamagedJournalError(path, last, found)
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def _connect_to_read(path: Path, *, as_far_as_it_goes: bool = True) -> sqlite3.Connection:
     # Without a log nobody writes; then the file is read as it is, and nothing is left beside it.
     how = "mode=ro" if _beside(path, "-wal").exists() else "immutable=1"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
     connection.text_factory = bytes  # a damaged text need not be UTF-8
-    connection.execute(
-        "PRAGMA writable_schema = ON"
-    )  # read a file that was cut off, as far as it goes; nothing is written
+    # With it SQLite reads even a file that was cut off; nothing is written.
+    connection.execute(f"PRAGMA writable_schema = {'ON' if as_far_as_it_goes else 'OFF'}")
     return connection
+
+
+def _unwritable(path: Path) -> str:
+    """Say what keeps SQLite from writing on in a file whose rows can all be read; empty where nothing does."""
+    with path.open("rb") as file:
+        formats = file.read(20)[18:]
+    if not set(formats) <= {1, 2}:
+        return "SQLite's header is changed"
+    try:
+        with closing(_connect_to_read(path, as_far_as_it_goes=False)) as connection:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return f"SQLite says: {error}"
+    return "" if said == b"ok" else f"SQLite says: {said.decode(errors='replace')}"
 
 
 def _row(raw: tuple[object, ...]) -> Row | None:

@@ -26,6 +26,7 @@ from grinder_kit.model.event import (
     OrderUpdate,
     OutcomeUnknown,
     Place,
+    Restarted,
 )
 from grinder_kit.model.order import InFlight, Side
 from grinder_kit.model.section import did_you_mean
@@ -131,12 +132,11 @@ class Summary:
         """Move the orders by the engine's rules."""
         match value:
             case Place() if key_of(value.client_order_id) is not None:
-                self.orders.adopt(value.client_order_id, value.price_ticks, value.quantity_lots, ts_ns)
+                self.orders.sent(value, ts_ns)
             case Cancel() | Amend():
-                order = self.orders.by_id.get(value.client_order_id)
-                if order is not None:
-                    order.in_flight = InFlight.CANCEL if isinstance(value, Cancel) else InFlight.AMEND
-                    order.wish = order.wish if isinstance(value, Cancel) else (value.price_ticks, value.quantity_lots)
+                self.orders.sent(value, ts_ns)
+            case Restarted():
+                self.orders.lose_track()
             case OrderFilled() if value.trade_id not in self._trades:
                 self._trades.add(value.trade_id)
                 key = key_of(value.client_order_id)

@@ -1,4 +1,4 @@
-"""From what a venue raised to a result that is tied to its level: exceptions never sit inside lists of results."""
+"""From what a venue answered or raised to a result that is tied to its level: exceptions never sit inside lists of results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grinder_kit.errors import (
     SupersededError,
     VenueError,
 )
-from grinder_kit.model.order import OUTCOME_UNKNOWN, AmendRequest, CancelRequest, OrderRequest, OrderResult
+from grinder_kit.model.order import OUTCOME_UNKNOWN, AmendRequest, CancelRequest, Order, OrderRequest, OrderResult
 
 
 def reason_code(error: VenueError | InvalidRequestError) -> str:
@@ -40,14 +40,14 @@ def reason_code(error: VenueError | InvalidRequestError) -> str:
 
 
 def result_of(
-    request: OrderRequest | CancelRequest | AmendRequest, error: VenueError | InvalidRequestError, action: str = ""
+    request: OrderRequest | CancelRequest | AmendRequest,
+    outcome: Order | VenueError | InvalidRequestError,
+    action: str = "",
 ) -> OrderResult:
-    """Return the result of a request that raised."""
+    """Return the result of a request: of the order that it was answered with, or of what it raised."""
+    level, one = request.level_id, request.client_order_id
+    if isinstance(outcome, Order):
+        return OrderResult(level_id=level, client_order_id=one, ok=True, order=outcome, action=action)
     return OrderResult(
-        level_id=request.level_id,
-        client_order_id=request.client_order_id,
-        ok=False,
-        reason=reason_code(error),
-        detail=str(error),
-        action=action,
+        level_id=level, client_order_id=one, ok=False, reason=reason_code(outcome), detail=str(outcome), action=action
     )

@@ -8,8 +8,20 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from grinder_kit.decision.grid_manager import level_id
+from grinder_kit.decision.reason import Reason
 from grinder_kit.errors import ConfigError, DataError, InvalidRequestError
-from grinder_kit.model.event import Amended, AmendRejected, CancelRejected, LookedUp, OrderUpdate, OutcomeUnknown
+from grinder_kit.model.event import (
+    Amend,
+    Amended,
+    AmendRejected,
+    Cancel,
+    CancelRejected,
+    Command,
+    LookedUp,
+    OrderUpdate,
+    OutcomeUnknown,
+    Place,
+)
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import InFlight, Order, OrderState, OrderType, Side
 
@@ -142,6 +154,32 @@ class OwnOrders:
             return None
         side = 1 if key[0] == "B" else -1
         return self._register(OwnOrder(client_order_id, key, side, ticks, lots, now_ns, reduce_only=reduce_only))
+
+    def sent(self, command: Command, ts_ns: int) -> None:
+        """Take a command as sent at `ts_ns`: by the journal's word, not our own.
+
+        Raises
+        ------
+        DataError
+            For an order that is not one of ours.
+        """
+        if isinstance(command, Place):
+            self.adopt(
+                command.client_order_id,
+                command.price_ticks,
+                command.quantity_lots,
+                ts_ns,
+                reduce_only=command.reduce_only,
+            )
+            return
+        order = self.by_id.get(command.client_order_id)
+        if order is None:
+            return
+        if isinstance(command, Cancel):
+            order.in_flight = InFlight.CANCEL
+            order.expires = command.reason == Reason.TTL_EXPIRED
+        elif isinstance(command, Amend):
+            order.in_flight, order.wish = InFlight.AMEND, (command.price_ticks, command.quantity_lots)
 
     def has_ended(self, client_order_id: str) -> bool:
         """Whether an id was used before and its order is not live any more."""

@@ -159,7 +159,7 @@ class Recovery:
         )
         if shell.journal is not None:
             shell.journal.append_intent(adopted, now)
-        shell.engine.adopt(adopted, now)
+        shell.engine.orders.sent(adopted, now)
         shell.feed(OutcomeUnknown(client_order_id=client_order_id, ts_ns=now, reason="adopted"))
 
     async def _withdraw(self, order: Order) -> None:

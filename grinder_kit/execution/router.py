@@ -37,7 +37,6 @@ class Leaving:
     ticks: int
     filled_lots: int
     key: str = ""
-    lots: int = 0
 
 
 class SmartOrderRouter:
@@ -241,7 +240,7 @@ class SmartOrderRouter:
         return (
             order.key == key_of_level(request.level_id)
             or ticks == order.ticks
-            or meets(request.side.sign, ticks, [order])
+            or meets(request.side.sign, ticks, order.side, order.ticks)
         )
 
     def _unconfirmed(self, result: OrderResult, order: Leaving | None) -> str:
@@ -282,19 +281,10 @@ class SmartOrderRouter:
         async def single(request: Request) -> None:
             async with self._room:
                 try:
-                    order = await one(request)
+                    result = result_of(request, await one(request), action)
                 except (VenueError, InvalidRequestError) as error:
-                    on_result(result_of(request, error, action))
-                    return
-            on_result(
-                OrderResult(
-                    level_id=request.level_id,
-                    client_order_id=request.client_order_id,
-                    ok=True,
-                    order=order,
-                    action=action,
-                )
-            )
+                    result = result_of(request, error, action)
+            on_result(result)
 
         async def several(chunk: Sequence[Request]) -> None:
             async with self._room:

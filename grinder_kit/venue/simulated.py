@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 Watch = Callable[[str, Order, int], None]
 ENDED_KEPT = 10_000
 _KINDS = {OrderType.POST_ONLY: ex.POST_ONLY, OrderType.LIMIT: ex.LIMIT, OrderType.IOC: ex.IOC}
-_ANSWERS = (ex.ACCEPTED, ex.REJECTED, ex.CANCELLED, ex.CANCEL_REJECTED, ex.AMENDED, ex.AMEND_REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,20 +562,9 @@ class SimulatedVenue:
         )
         results: list[OrderResult] = []
         for (request, _), outcome in zip(sent, outcomes, strict=True):
-            if isinstance(outcome, VenueError):
-                results.append(result_of(request, outcome, action))
-            elif isinstance(outcome, BaseException):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, VenueError):
                 raise outcome
-            else:
-                results.append(
-                    OrderResult(
-                        level_id=request.level_id,
-                        client_order_id=request.client_order_id,
-                        ok=True,
-                        order=outcome,
-                        action=action,
-                    )
-                )
+            results.append(result_of(request, outcome, action))
         return results
 
     # --- questions ---------------------------------------------------------------------------------------------------

@@ -578,6 +578,16 @@ def test_changed_byte_in_the_file_never_passes(closed: Specimen, at: float, flip
     closed.check()
 
 
+def test_changed_header_never_passes(closed: Specimen) -> None:
+    """The same for each byte of SQLite's header: a file that can be read but not written goes on all the same."""
+    for at in range(100):
+        for flip in (1, 2, 128, 255):
+            whole = bytearray(closed.files[""])
+            whole[at] ^= flip
+            closed.lay_out("", bytes(whole))
+            closed.check()
+
+
 @_FLIPS
 @given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_changed_byte_in_the_log_never_passes(killed: Specimen, at: float, flip: int) -> None:

@@ -133,6 +133,17 @@ def test_live_orders_follow_the_rules_of_the_engine() -> None:
     assert "live orders   0\n" in text
 
 
+def test_restart_makes_what_was_under_way_unknown() -> None:
+    """After a restart nobody waits for the cancel any more, and the summary says so."""
+    summary = Summary()
+    for value in (PLACE, OrderUpdate(client_order_id=ORDER, state=OrderState.OPEN, ts_ns=1)):
+        summary.take(entry(value))
+    summary.take(entry(Cancel(client_order_id=ORDER)))
+    assert "a cancel is under way" in summary.text(3, None)
+    summary.take(entry(Restarted(ts_ns=2)))
+    assert "its state is unknown" in summary.text(4, None)
+
+
 def test_order_of_others_is_shown_and_not_followed() -> None:
     """An intent whose id is not one of ours, which no session writes, does not stop the reading."""
     summary = Summary()
