@@ -2,11 +2,13 @@
 #
 #   make demo    trade a paper grid on the synthetic market; writes build/demo/
 #   make test    all tests
+#   make test-slow  the drills that take a minute or more
 #   make check   style, types, and who may import whom
 #   make lab     JupyterLab on notebooks/
 #   make bench   measure; writes build/bench.json
 #   make soak    the tests that run for minutes, and 10,000 drills of the fault laboratory from SEED
 #   make mutants sessions with one thing wrong: the laboratory must notice each
+#   make chromium  install the browser of the tests, where that needs no question
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -18,13 +20,24 @@ FULL := $(VENV)/.full-installed
 # --no-compile: most of what is installed is never imported (ccxt has thousands of files), and Python compiles what is.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test check lab bench soak mutants clean
+.PHONY: demo test test-slow chromium check lab bench soak mutants clean
 
 demo: $(CORE)
 	$(BIN)/grinder demo --out build/demo
 
-test: $(FULL)
+test: $(FULL) chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(FULL) chromium
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# Debian's package, as root or with a sudo that asks nothing; where that is not so, the tests of pages say what they miss.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	command -v apt-get >/dev/null || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then as_root=env; else sudo -n true 2>/dev/null || exit 0; as_root="sudo -n env"; fi; \
+	{ $$as_root apt-get update -qq && $$as_root DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null || echo "Chromium could not be installed"
 
 check: $(FULL)
 	$(BIN)/ruff check .

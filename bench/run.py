@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sessions import sessions
+
 ROUNDS = 5
 RAW = "ticks/hftbacktest/usdm_btcusdt_20240808.gz"
 
@@ -39,15 +41,16 @@ def main() -> None:
         rows += journalling(Path(folder))
     rows += routing()
     rows += start_up()
+    rows += sessions(row)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
-    for row in rows:
+    for one in rows:
         beside = (
             ""
-            if row["peer"] is None
-            else f"   {row['peer']}: {row['peer_value']:.4g} {row['unit']}, ratio {row['ratio']:.2f}"
+            if one["peer"] is None
+            else f"   {one['peer']}: {one['peer_value']:.4g} {one['unit']}, ratio {one['ratio']:.2f}"
         )
-        print(f"{row['name']:<44}{row['value']:>12.4g} {row['unit']}{beside}")
+        print(f"{one['name']:<60}{one['value']:>12.4g} {one['unit']}{beside}")
 
 
 def row(
@@ -288,5 +291,4 @@ def start_up() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         OrderRejectedError,
         OutcomeUnknownError,
         RateLimitError,
+        SessionError,
+        SessionLostError,
         VenueError,
     )
     from grinder_kit.execution.clock import run_stepped
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from grinder_kit.model.instrument import Instrument
     from grinder_kit.model.market import Features
     from grinder_kit.model.order import Order, OrderRequest, OrderResult, OrderState, OrderType, Side
+    from grinder_kit.session.client import Session
+    from grinder_kit.session.snapshot import Snapshot
     from grinder_kit.simulation.replay import replay
     from grinder_kit.simulation.result import Result
     from grinder_kit.venue.faulty import FaultyPort
@@ -105,6 +109,9 @@ _HOME = {
     "explain": "execution.explain",
     "guarded": "execution.shell",
     "run_stepped": "execution.clock",
+    # sessions
+    "Session": "session.client",
+    "Snapshot": "session.snapshot",
     # runs
     "Result": "simulation.result",
     "replay": "simulation.replay",
@@ -123,6 +130,8 @@ _HOME = {
     "OrderRejectedError": "errors",
     "OutcomeUnknownError": "errors",
     "RateLimitError": "errors",
+    "SessionError": "errors",
+    "SessionLostError": "errors",
     "VenueError": "errors",
 }
 
@@ -170,10 +179,14 @@ __all__ = [
     "RetryConfig",
     "RoundTrip",
     "RouterConfig",
+    "Session",
+    "SessionError",
+    "SessionLostError",
     "Shell",
     "Side",
     "SimulatedVenue",
     "SmartOrderRouter",
+    "Snapshot",
     "VenueError",
     "estimate_fill_probability",
     "explain",

@@ -7,7 +7,6 @@ Errors are lines on stderr; tracebacks only with --debug. Results go to stdout, 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ from grinder_kit.errors import (
     DataError,
     GrinderError,
     NotArmedError,
+    SessionError,
+    SessionLostError,
 )
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def _run(args: list[str], debug: bool) -> int:
 
 
 def _code(error: GrinderError) -> int:
-    if isinstance(error, NotArmedError):
-        return REFUSED
-    return UNREACHABLE if isinstance(error, ConnectivityError) else BAD_INPUT
+    if isinstance(error, ConnectivityError | SessionLostError):
+        return UNREACHABLE
+    return REFUSED if isinstance(error, NotArmedError | SessionError) else BAD_INPUT
 
 
 def _say(*lines: str) -> None:
@@ -219,7 +220,9 @@ def replay(
     name = data or whole.provenance.market
     if name is None:
         raise ConfigError(f"{config}: names no market; pass --data RECORDING")
-    market = _market(name)
+    from grinder_kit.market.naming import open_market
+
+    market = open_market(name)
     from grinder_kit.simulation.replay import replay as run  # compiles: only when the input is good
 
     try:
@@ -258,26 +261,146 @@ def journal(
         raise typer.Exit(DAMAGED)
 
 
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+SessionName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the session; `grinder status` lists them.")]
+Reason = Annotated[str, typer.Option(help="Why; it stands in the journal.")]
+
+
+@app.command("run")
+def run_(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration file (TOML).")],
+    mode: Annotated[str, typer.Option(help="paper: simulated fills, no credentials.")] = "paper",
+    market: Annotated[
+        str | None,
+        typer.Option(help="A recording, 'synthetic seed=7 minutes=30', or 'venue 127.0.0.1:PORT' (see grinder venue)."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the session; by default the symbol.")] = None,
+    speed: Annotated[float, typer.Option(help="Of a market that is played; 1 is real time.")] = 1.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the local API; 0 takes a free one.")] = 0,
+    policy: Annotated[
+        str,
+        typer.Option(help="When the last notebook that attached has gone: run_on, or cancel (what a notebook starts)."),
+    ] = "run_on",
+    grace: Annotated[float, typer.Option(min=0, help="s for another client to come.")] = 30.0,
+    patience: Annotated[float, typer.Option(min=0.5, help="s without a heartbeat until the supervisor acts.")] = 5.0,
+    lifeline: Annotated[
+        bool,
+        typer.Option(
+            "--lifeline", help="Whoever started this holds its stdin: the end of it is a client that has gone."
+        ),
+    ] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Play the market as a live feed would come.")] = False,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override a key, such as execution.queue=power.")
+    ] = None,
+) -> None:
+    """Run a session until it is stopped; Ctrl-C withdraws its orders and ends it, a second one hurries."""
+    from grinder_kit.model.config_file import apply_overrides, load_config
+    from grinder_kit.session.client import Session
+    from grinder_kit.session.guard import Policy
+    from grinder_kit.session.runner import RunOptions, run
+
+    whole = apply_overrides(load_config(config), changes or ())
+    # The same checks as in a notebook, before anything is touched.
+    session = Session(
+        whole, mode=mode, market=market, name=name, speed=speed, policy=policy, grace_s=grace, patience_s=patience
+    )
+    options = RunOptions(
+        name=session.name,
+        config=whole,
+        market=session.market,
+        speed=speed,
+        port=port,
+        policy=Policy(policy),
+        grace_s=grace,
+        patience_s=patience,
+        lifeline=lifeline,
+        stream=stream,
+    )
+    _say(
+        f"session {session.name}: paper, {session.market}; steer it with: grinder status | stop | flatten | kill {session.name}"
+    )
+    code = run(options)
+    _say(f"session {session.name} {session.status}")
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this session.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a session is, or list all."""
+    from grinder_kit.session.folder import SessionFolder, sessions
+    from grinder_kit.session.look import look
+
+    found = {one: look(SessionFolder(one)) for one in ([name] if name is not None else sessions())}
+    if as_json:
+        _print_json({one: seen.to_json() for one, seen in found.items()})
+        return
+    if not found:
+        typer.echo("no sessions")
+    for one, seen in found.items():
+        typer.echo(f"{one}: {seen.line}")
+
+
+@app.command()
+def stop(name: SessionName, reason: Reason = "grinder stop") -> None:
+    """Withdraw a session's orders and end it; the position is kept."""
+    _command(name, "stop", reason)
+
+
+@app.command()
+def flatten(name: SessionName, reason: Reason = "grinder flatten") -> None:
+    """Withdraw a session's orders and close its position, taking liquidity; it is paused then."""
+    _command(name, "flatten", reason)
+
+
+@app.command()
+def kill(name: SessionName, reason: Reason = "grinder kill") -> None:
+    """End a session at once, past its runner where that does not answer."""
+    from grinder_kit.session.folder import SessionFolder
+    from grinder_kit.session.request import kill as kill_session
+
+    typer.echo(str(kill_session(SessionFolder(name), reason)))
+
+
+def _command(name: str, command: str, reason: str) -> None:
+    from grinder_kit.session.folder import SessionFolder
+    from grinder_kit.session.request import command as give
+
+    typer.echo(str(give(SessionFolder(name), command, reason=reason)))
+
+
+@app.command()
+def venue(
+    market: Annotated[str, typer.Option(help="A recording, or 'synthetic seed=7 minutes=30'.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A configuration file: its [execution] says how orders fill.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    speed: Annotated[float, typer.Option(help="1 is real time.")] = 1.0,
+) -> None:
+    """Serve a simulated venue on loopback: orders live on there when the session that sent them dies."""
+    import asyncio
+
+    from grinder_kit.market.naming import open_market
+    from grinder_kit.model.config_file import load_config
+    from grinder_kit.model.execution_config import ExecutionConfig
+    from grinder_kit.venue.served import serve
+
+    execution = ExecutionConfig() if config is None else load_config(config).execution
+    played = open_market(market)
+
+    def ready(number: int) -> None:
+        typer.echo(f"venue 127.0.0.1:{number}")
+        sys.stdout.flush()
+
+    asyncio.run(serve(played, execution, port=port, speed=speed, on_ready=ready))
+
+
 # --- what commands share ---------------------------------------------------------------------------------------------
-
-_SYNTHETIC = re.compile(r"synthetic(?: +seed=(\d+))?(?: +minutes=([0-9.]+))?")
-
-
-def _market(name: str) -> Market:
-    """Open a recording, or the synthetic market by its description."""
-    if name.split(" ")[0] == "synthetic" and not Path(name).exists():
-        from grinder_kit.market.synthetic import synthetic_market
-
-        match = _SYNTHETIC.fullmatch(name)
-        if match is None:
-            raise ConfigError(f"market is '{name}'; write 'synthetic seed=7 minutes=30'")
-        try:
-            return synthetic_market(seed=int(match[1] or 7), minutes=float(match[2] or 30))
-        except ValueError:
-            raise ConfigError(f"market is '{name}'; write 'synthetic seed=7 minutes=30'") from None
-    from grinder_kit.market.recording import Recording
-
-    return Recording.open(name)
 
 
 def _located(error: InvalidConfigError, file: Path, changes: list[str]) -> InvalidConfigError:

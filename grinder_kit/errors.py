@@ -9,6 +9,8 @@ GrinderError
 │       └── DamagedJournalError    damaged: what precedes it can be read (execution/journal_file.py)
 ├── IdentityError          the books do not close: grid + trend + funding - commission is not the change of equity
 ├── NotArmedError          a live command before the preview was armed
+├── SessionError           a session that runs already, does not run, or refused a command
+│   └── SessionLostError       its runner does not answer: what is open at the venue is not known
 └── VenueError             a venue did not do what was asked; carries the request
     ├── ConnectivityError      the venue could not be reached
     │   └── OutcomeUnknownError    it may or may not have acted: look the order up before sending again
@@ -64,6 +66,14 @@ class IdentityError(GrinderError):
 
 class NotArmedError(GrinderError):
     """A live command before the preview was armed."""
+
+
+class SessionError(GrinderError):
+    """A session runs already, does not run, or refused a command; the message says what to do."""
+
+
+class SessionLostError(SessionError):
+    """The runner of a session does not answer: it has died or hangs, and what is open at the venue is not known."""
 
 
 class VenueError(GrinderError):

@@ -104,7 +104,7 @@ def test_exit_codes(
     def fail(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr(cli, "_market", fail)
+    monkeypatch.setattr("grinder_kit.market.naming.open_market", fail)
     got, out, err = grinder(capsys, "replay", "examples/grid.toml", "--data", "x.parquet")
     assert (got, out) == (code, "")
     assert err.startswith(said) and "Traceback" not in err

@@ -48,6 +48,7 @@ def test_notebook_runs_to_its_claim(path: Path, tmp_path: Path, monkeypatch: pyt
     # Not the kernel that happens to be registered as python3, which may be another interpreter's: this path is searched first.
     write_kernel_spec(tmp_path / "kernels" / "python3")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("GRINDER_HOME", str(tmp_path / "home"))
     work = tmp_path / "work"
     work.mkdir()
     notebook = read(path)

@@ -51,6 +51,11 @@ class Constraints:
             max_orders=instrument.max_orders,
         )
 
+    def least_lots(self, ticks: int) -> int:
+        """Return the smallest order at a price, in lots."""
+        least = self.min_value if self.value_in_lots else -(-self.min_value // ticks)
+        return max(self.min_lots, least)
+
     def refuse(self, ticks: int, lots: int, mid2: int) -> tuple[Reason, str] | None:
         """Return why the venue would refuse an order at `ticks` for `lots`, or None; `mid2` is mid in half ticks."""
         if ticks <= 0:

@@ -95,7 +95,8 @@ class GridManager:
         self._fill_probability = fill_probability
         self._fees_bps = 2 * (execution or ExecutionConfig()).maker_fee_bps
         self._throttle = config.throttle_factor
-        self._ladder: tuple[Plan, tuple[int, ...], tuple[int, ...]] | None = None  # of the last plan
+        # Prices of the last plan, and the outermost ones.
+        self._ladder: tuple[Plan, tuple[int, ...], tuple[int, ...], frozenset[int]] | None = None
         self._last: tuple[object, tuple[tuple[Level, ...], tuple[Refused, ...]]] | None = None
         self._limit = (
             None if config.position_limit is None else instrument.lots(config.position_limit, "position_limit")
@@ -161,11 +162,13 @@ class GridManager:
             return (), ()
         off = self._side_off(plan.mode, 1, inventory), self._side_off(plan.mode, -1, inventory)
         if self._ladder is None or self._ladder[0] is not plan:
-            self._ladder = plan, self._prices(plan, 1), self._prices(plan, -1)
-        _, buys, sells = self._ladder
+            buys, sells = self._prices(plan, 1), self._prices(plan, -1)
+            prices = buys + sells
+            self._ladder = plan, buys, sells, frozenset((min(prices), max(prices))) if prices else frozenset()
+        _, buys, sells, outermost = self._ladder
         crossing = _leading(buys, lambda ticks: ticks >= book.ask), _leading(sells, lambda ticks: ticks <= book.bid)
         shape = (buys, sells, crossing, plan.sizes, plan.mode, off)
-        if self._last is not None and self._last[0] == shape and self._in_band(buys + sells, plan, book):
+        if self._last is not None and self._last[0] == shape and self._in_band(outermost, plan, book):
             return self._last[1]
         answer = self._levels(plan, book, off)
         # For the same prices, without a fill filter, only the touch (how many levels cross) and the venue's price bands can
@@ -174,11 +177,10 @@ class GridManager:
         self._last = (shape, answer) if repeatable else None
         return answer
 
-    def _in_band(self, prices: tuple[int, ...], plan: Plan, book: Book) -> bool:
+    def _in_band(self, prices: frozenset[int], plan: Plan, book: Book) -> bool:
         lots, mid2 = max(plan.sizes), book.bid + book.ask
         return all(
-            (self._constraints.refuse(ticks, lots, mid2) or (None,))[0] is not Reason.PRICE_BAND
-            for ticks in {min(prices, default=0), max(prices, default=0)} - {0}
+            (self._constraints.refuse(ticks, lots, mid2) or (None,))[0] is not Reason.PRICE_BAND for ticks in prices
         )
 
     def _levels(

@@ -128,13 +128,16 @@ class _Configured:
 class CentredPlanner(_Configured):
     """Levels 1, 2, ... around a centre that stays until mid has left it by `recentre_bps`."""
 
-    centre2: int | None = None  # where the ladder stands, half ticks
+    def __init__(self, config: GridConfig, instrument: Instrument) -> None:
+        super().__init__(config, instrument)
+        self.centre2: int | None = None  # where the ladder stands, half ticks
+        self._recentre_tenths = config.recentre_tenths or 0
 
     def plan(self, bid: int, ask: int, inventory: int) -> Plan:
         """Return the plan; its reset action is set in the step in which the centre moved."""
         mid2 = bid + ask
         fresh = False
-        if self.centre2 is None or moved_beyond(self.centre2, mid2, self._config.recentre_tenths or 0):
+        if self.centre2 is None or moved_beyond(self.centre2, mid2, self._recentre_tenths):
             fresh = self.centre2 is not None
             self.centre2 = mid2
         return self._at(self.centre2, self._skew(inventory), fresh=fresh)

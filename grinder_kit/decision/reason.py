@@ -28,13 +28,13 @@ class Reason(StrEnum):
     OFF_PLAN = "OFF_PLAN"
     RESET = "RESET"
     IN_FLIGHT = "IN_FLIGHT"
-    DRAWDOWN = "DRAWDOWN"
     NOTIONAL_LIMIT = "NOTIONAL_LIMIT"
     PRICE_OCCUPIED = "PRICE_OCCUPIED"
     OWN_CROSS = "OWN_CROSS"
     COOLING_DOWN = "COOLING_DOWN"
     POSITION_UNKNOWN = "POSITION_UNKNOWN"
     NOT_REDUCING = "NOT_REDUCING"
+    EXIT = "EXIT"
     TTL_EXPIRED = "TTL_EXPIRED"
     NEW_LEVEL = "NEW_LEVEL"
     CONFORMS = "CONFORMS"
@@ -68,13 +68,13 @@ _TEXT = {
     Reason.OFF_PLAN: "the plan has no such level any more",
     Reason.RESET: "the plan was rebuilt",
     Reason.IN_FLIGHT: "a request for this order is under way",
-    Reason.DRAWDOWN: "the drawdown limit is reached and the order would add risk",
     Reason.NOTIONAL_LIMIT: "the position's value would exceed its limit",
     Reason.PRICE_OCCUPIED: "an own order already lives at this price",
     Reason.OWN_CROSS: "it would meet an own order of the other side that is on its way out",
     Reason.COOLING_DOWN: "the venue has just refused this level; it is tried again after a pause",
     Reason.POSITION_UNKNOWN: "the position is not known until orders and fills agree with the venue again",
     Reason.NOT_REDUCING: "only orders that reduce the position may be sent",
+    Reason.EXIT: "the position is being closed",
     Reason.TTL_EXPIRED: "the order's time to live has passed",
     Reason.NEW_LEVEL: "the level has no order",
     Reason.CONFORMS: "the order is where it should be",

@@ -7,7 +7,7 @@ For each level, and for each order that no level wants, the first row that match
 | 1 | not running: own orders are withdrawn, nothing else is sent; stale data: only cancels are | CANCEL, BLOCK |
 | 2 | a request for the order is under way, or its state is unknown | NOOP |
 | 3 | the order is off the plan, or is to be withdrawn (reset, time to live) | CANCEL |
-| 4 | drawdown gate shut and the order would add risk | BLOCK |
+| 4 | a risk gate is shut (position unknown, position or notional limit) and the order would add risk | BLOCK |
 | 5 | constraints violated (an existing order stays, unless it violates them itself: then it is off the plan) | BLOCK |
 | 6 | the level has no order | PLACE |
 | 7 | price within the tolerance and quantity within one step | NOOP |
@@ -50,7 +50,6 @@ class Gates(NamedTuple):
 
     running: bool = True
     stale: bool = False
-    drawdown_shut: bool = False
 
 
 class Amends(NamedTuple):

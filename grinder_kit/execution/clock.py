@@ -2,6 +2,7 @@
 
 All three are the event loop's. `LoopClock` scales it; `run_stepped` runs a coroutine on a loop whose time jumps to the next
 timer instead of waiting for it, so that an hour of trading takes as long as its work, and the same run gives the same times.
+`PacedLoop` waits for the wall, and still gives the same times.
 """
 
 from __future__ import annotations
@@ -116,6 +117,59 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         timers = [handle.when() for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
         self._now = max(self._now, min(timers)) if timers else self._now + seconds
         # Timers are run at their own time and not a little early; a float of seconds gets coarser as it grows.
+        self._clock_resolution = 2 * math.ulp(self._now)
+
+
+class _Pacer(selectors.DefaultSelector):
+    """A selector that waits for the wall, and moves the loop's time to what it waited for and no further."""
+
+    loop: PacedLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return super().select(0)
+        due = self.loop.next_timer()
+        # The loop's own time may lag behind; what is waited for is a moment of the wall.
+        ready = super().select(timeout if due is None else max(0.0, due - self.loop.wall()))
+        self.loop.move(self.loop.wall() if ready or due is None else due, due)
+        return ready
+
+
+class PacedLoop(asyncio.SelectorEventLoop):
+    """An event loop that keeps to the wall's pace and runs every timer at exactly its own time.
+
+    While callbacks run its time stands still, so that what is decided at a time does not depend on how long the machine took.
+    Where it cannot keep up it falls behind, and leaves nothing out. For simulated markets: the same run gives the same fills.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._origin = time.monotonic()
+        pacer = _Pacer()
+        pacer.loop = self
+        super().__init__(pacer)
+
+    def time(self) -> float:
+        """Return the time of the loop, s since it was made."""
+        return self._now
+
+    def wall(self) -> float:
+        """Return the seconds since the loop was made."""
+        return time.monotonic() - self._origin
+
+    @property
+    def behind_s(self) -> float:
+        """How far the loop's time lags behind the wall."""
+        return self.wall() - self._now
+
+    def next_timer(self) -> float | None:
+        """Return when the earliest timer is due."""
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        return scheduled[0].when() if scheduled else None
+
+    def move(self, to: float, no_further: float | None) -> None:
+        """Move time forward, not beyond the next timer."""
+        self._now = max(self._now, to if no_further is None else min(to, no_further))
         self._clock_resolution = 2 * math.ulp(self._now)
 
 

@@ -14,10 +14,20 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
-from grinder_kit.decision.grid_manager import Book, GridManager, Level, Refused, explain_empty, level_id
+from grinder_kit.decision.constraints import Constraints
+from grinder_kit.decision.exit import exit_order
+from grinder_kit.decision.grid_manager import (
+    Book,
+    GridManager,
+    Level,
+    Refused,
+    check_fill_prob,
+    explain_empty,
+    level_id,
+)
 from grinder_kit.decision.planner import CentredPlanner, GridPlanner, Plan, planner_for
 from grinder_kit.decision.reason import Reason
-from grinder_kit.decision.risk import RiskLimits, RiskRefused, RiskView, assess
+from grinder_kit.decision.risk import Breach, RiskLimits, RiskRefused, RiskView, assess, breaches
 from grinder_kit.decision.routing import (
     Action,
     Decision,
@@ -34,7 +44,10 @@ from grinder_kit.execution.ledger import Ledger
 from grinder_kit.execution.own_orders import LiveOrders, OwnOrder, OwnOrders, key_of
 from grinder_kit.execution.port import AmendRule, amends_of
 from grinder_kit.execution.refusals import RefusalLog
+from grinder_kit.execution.watch import RiskWatch
 from grinder_kit.model.config import Config
+from grinder_kit.model.config_check import check_against
+from grinder_kit.model.config_diff import Difference, differences, unchangeable
 from grinder_kit.model.event import (
     Amend,
     Cancel,
@@ -51,13 +64,17 @@ from grinder_kit.model.event import (
     SetState,
     StreamLost,
     Tick,
+    Updated,
 )
 from grinder_kit.model.fill import Fill
 from grinder_kit.model.grid import ResetAction
 from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.order import InFlight, OrderState, Side
+from grinder_kit.model.number import plain
+from grinder_kit.model.order import InFlight, OrderState, OrderType, Side
+from grinder_kit.model.section import InvalidConfigError, Problem
 
-_FINAL = (RunState.STOPPED, RunState.KILLED)
+#: States in which a broken limit kills. While a session flattens none does: that would leave it with its position.
+_WATCHED = (RunState.RUNNING, RunState.PAUSED)
 #: A level that the venue refused, other than as a post-only that would take, waits 1, 2, 4, ... s, at most this long.
 MAX_PAUSE_NS = 60_000_000_000
 
@@ -112,6 +129,8 @@ class ExecutionEngine:
         What the venue can amend; `router.amend` can only narrow it.
     max_amends : int
         Amends that one order may take.
+    reduce_only : bool
+        Whether the venue can be told that an order may only reduce the position.
     planner, manager, position : optional
         Other planners, a manager with another fill model, another source of the position.
 
@@ -125,17 +144,25 @@ class ExecutionEngine:
     last_decisions : list of Decision
         Those of the last tick that looked at the ladder.
     state : RunState
+    state_reason : str
+        Why it is in that state.
+    state_since_ns : int
+        Since when.
     epoch : int
         Rises whenever the state changes; what was decided in an older one must not be sent.
     synced : bool
         Whether orders and fills are known to agree with the venue; nothing that adds risk is sent otherwise.
     empty_reason : str or None
         Why the grid has no level at the moment, None when it has some.
+    flattened : str or None
+        Why there is nothing to flatten any more: all is sold or bought back, or what remains is too small. None until then.
+    watch : RiskWatch
+        What the session has lost and sent, and the limit that it broke.
 
     Raises
     ------
     ConfigError
-        For a limit that this engine does not enforce: a limit is never silently ignored.
+        For a limit off the lot.
     """
 
     def __init__(
@@ -147,51 +174,118 @@ class ExecutionEngine:
         first_generation: int = 0,
         amend_rule: AmendRule = AmendRule.NONE,
         max_amends: int = 10_000,
+        reduce_only: bool = False,
         planner: GridPlanner | None = None,
         manager: GridManager | None = None,
         position: PositionSource | None = None,
     ) -> None:
-        for name in ("max_loss_per_day", "max_orders_per_s"):
-            if getattr(config.limits, name) is not None:
-                raise ConfigError(f"limits.{name} is not enforced yet; take it out rather than trust it")
         self.instrument = instrument
-        self.config = config
-        self.planner = planner or planner_for(config.grid, instrument)
-        self.manager = manager or GridManager(config.grid, instrument, execution=config.execution)
         self.position = position or LotPosition()
         self.orders = OwnOrders(tag, first_generation=first_generation)
-        self.manager.orders = LiveOrders(self.orders, instrument, config.grid.order_type)
         self.tracker = FillTracker(instrument)
         self.ledger = Ledger(instrument)
+        self.watch = RiskWatch(instrument, self.ledger, config.limits)
         self.refusals = RefusalLog()
         self.decisions: Counter[tuple[Action, Reason]] = Counter()
         self.last_decisions: list[Decision] = []
         self.state = RunState.RUNNING
+        self.state_reason = ""
+        self.state_since_ns = 0
         self.epoch = 0
         self.synced = True
         self.empty_reason: str | None = None
-        self.needs_features = config.grid.min_fill_prob > 0
-        rule = amend_rule if config.router.amend else AmendRule.NONE
-        self._rules = Rules(
-            tolerance_ticks=config.router.price_tolerance_ticks,
-            amend_threshold_tenths=config.router.amend_threshold_tenths,
-            amends=amends_of(rule, max_amends),
-        )
-        ttl = config.router.order_ttl_s
-        self._ttl_ns = None if ttl is None else round(ttl * 1_000_000_000)
-        limits = config.limits
-        self._limits = RiskLimits(
-            None if limits.max_position is None else instrument.lots(limits.max_position, "max_position"),
-            None if limits.max_notional is None else self._too_dear,
-        )
-        self._max_drawdown = limits.max_drawdown
-        self._peak = Decimal(0)
+        self.flattened: str | None = None
+        self._amend_rule, self._max_amends = amend_rule, max_amends
+        self._reduce_only = reduce_only
+        self._constraints = Constraints.of(instrument)
         self._plan: Plan | None = None
         self._awaited: set[str] = set()  # orders of an old plan that must be gone before the new one is built
         self._pauses: dict[str, tuple[int, int]] = {}  # level key to (refusals in a row, ns until which it waits)
         self._kept: tuple[object, ...] = ()  # what `state_to_keep` returned last
         # What the last tick looked at, while it asked for nothing.
         self._settled: tuple[tuple[Level, ...], tuple[Refused, ...], Gates] | None = None
+        self._recheck = False  # limits may have become too tight for what rests
+        self._made_here = planner is None and manager is None
+        self.planner = planner or planner_for(config.grid, instrument)
+        self.manager = manager or GridManager(config.grid, instrument, execution=config.execution)
+        self.manager.orders = LiveOrders(self.orders, instrument)
+        self._configure(config)
+
+    # --- configuration ----------------------------------------------------------------------------------------------
+
+    def _configure(self, config: Config) -> None:
+        """Take all of a configuration but its grid, which planner and manager have taken."""
+        self.config = config
+        self.needs_features = config.grid.min_fill_prob > 0
+        rule = self._amend_rule if config.router.amend else AmendRule.NONE
+        self._rules = Rules(
+            tolerance_ticks=config.router.price_tolerance_ticks,
+            amend_threshold_tenths=config.router.amend_threshold_tenths,
+            amends=amends_of(rule, self._max_amends),
+        )
+        ttl = config.router.order_ttl_s
+        self._ttl_ns = None if ttl is None else round(ttl * 1_000_000_000)
+        limits = self.watch.limits = config.limits
+        self._limits = RiskLimits(
+            None if limits.max_position is None else self.instrument.lots(limits.max_position, "max_position"),
+            None if limits.max_notional is None else self._too_dear,
+        )
+
+    def check_update(self, config: Config) -> None:
+        """Refuse a configuration that this session cannot take while it runs.
+
+        Raises
+        ------
+        InvalidConfigError
+            Everything that is wrong at once: what cannot change while a session runs, what does not fit the instrument, limits
+            that are broken already.
+        ConfigError
+            For a session that is over.
+        """
+        if self.state.final:
+            raise ConfigError(f"the session is {self.state} for good and takes no configuration; start a new one")
+        problems = unchangeable(self.config, config)
+        if not self._made_here and config.grid != self.config.grid:
+            text = "the grid of a session with a planner or manager of its own cannot change: stop it and start again"
+            problems.append(Problem(path=("grid",), text=text))
+        try:
+            check_against(config, self.instrument, self.watch.mid)
+        except InvalidConfigError as error:
+            problems += error.problems
+        try:
+            check_fill_prob(config.grid)
+        except ConfigError as error:
+            problems.append(Problem(path=("grid", "min_fill_prob"), text=str(error)))
+        facts = self.watch.facts(self.position.lots)
+        problems += [
+            Problem(path=("limits", broken.limit), text=broken.refusal)
+            for broken in breaches(facts, config.limits, self.instrument)
+        ]
+        if problems:
+            raise InvalidConfigError(problems)
+
+    def update(self, config: Config) -> tuple[Difference, ...]:
+        """Take another configuration, and return what changes. Orders, fills and state stay; the next tick routes to the new grid.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`check_update`; nothing has changed then.
+        """
+        self.check_update(config)
+        changes = differences(self.config, config)
+        self._take_over(config)
+        return changes
+
+    def _take_over(self, config: Config) -> None:
+        if self._made_here and config.grid != self.config.grid:
+            old, self.planner = self.planner, planner_for(config.grid, self.instrument)
+            if isinstance(old, CentredPlanner) and isinstance(self.planner, CentredPlanner):
+                self.planner.centre2 = old.centre2  # it stays until price has left it
+            self.manager = GridManager(config.grid, self.instrument, execution=config.execution)
+            self.manager.orders = LiveOrders(self.orders, self.instrument)
+        self._configure(config)
+        self._settled, self._recheck = None, True
 
     # --- the one entrance -------------------------------------------------------------------------------------------
 
@@ -206,14 +300,17 @@ class ExecutionEngine:
         if isinstance(event, FundingPaid):
             self.tracker.record_funding(event.ts_ns, event.amount)
             self.ledger.funding(event.amount)
+            self.watch.booked()
         elif isinstance(event, SetState):
-            return self._set_state(event)
+            return self._set_state(event, now_ns)
         elif isinstance(event, StreamLost | Restarted):
             self.synced = False
             if isinstance(event, Restarted):
                 self.orders.lose_track()
         elif isinstance(event, Resynced):
             self.synced = True
+        elif isinstance(event, Updated):
+            self._take_over(Config.from_canonical(event.config))  # it was checked before it became an event
         else:
             if isinstance(event, OrderUpdate):
                 self._count_refusal(event, now_ns)
@@ -232,14 +329,29 @@ class ExecutionEngine:
             return (self._cancel(order, Reason.NOT_RUNNING),)
         return ()
 
-    def _set_state(self, event: SetState) -> tuple[Command, ...]:
+    def _set_state(self, event: SetState, now_ns: int) -> tuple[Command, ...]:
         if event.state is self.state:
             return ()
-        if self.state in _FINAL and event.state not in _FINAL:
-            raise ConfigError(f"the session is {self.state} for good ({event.state} refused); start a new one")
-        self.state = event.state
+        self.check_state(event.state)
+        self.state, self.state_reason, self.state_since_ns = event.state, event.reason, now_ns
         self.epoch += 1
+        if event.state in (RunState.RUNNING, RunState.FLATTENING):
+            self.flattened = None
         return () if event.state is RunState.RUNNING else self._withdraw()
+
+    def check_state(self, new: RunState) -> None:
+        """Refuse a state that may not follow the present one.
+
+        Raises
+        ------
+        ConfigError
+            It says what to do first.
+        """
+        if new is self.state or self.state.may_become(new):
+            return
+        if self.state.final:
+            raise ConfigError(f"the session is {self.state} for good ({new} refused); start a new one")
+        raise ConfigError(f"the session is {self.state} ({new} refused); pause it first")
 
     def _count_refusal(self, event: OrderUpdate, now_ns: int) -> None:
         """Let a level wait longer after each refusal, so that a venue that says no is not asked at every step."""
@@ -277,6 +389,7 @@ class ExecutionEngine:
         self.tracker.record_fill(fill)  # first: it refuses the same id with other content, and books nothing then
         if not self.ledger.apply(fill):
             return  # booked before: a repeat after a reconnect
+        self.watch.booked()
         self.position.book(side, event.quantity_lots)
         self.orders.fill(event.client_order_id, event.quantity_lots, event.ts_ns)
 
@@ -284,6 +397,12 @@ class ExecutionEngine:
 
     def _decide(self, tick: Tick, now_ns: int) -> tuple[Command, ...]:
         running = self.state is RunState.RUNNING
+        mid2 = None if tick.bid_ticks is None or tick.ask_ticks is None else tick.bid_ticks + tick.ask_ticks
+        self.watch.take(mid2, now_ns)
+        if self.state in _WATCHED and self.watch.find(self.position.lots, valued=mid2 is not None) is not None:
+            return ()
+        if self.state is RunState.FLATTENING:
+            return self._flatten(tick, now_ns)
         quoted: tuple[Level, ...] = ()
         refused: tuple[Refused, ...] = ()
         if tick.bid_ticks is None or tick.ask_ticks is None:
@@ -295,7 +414,7 @@ class ExecutionEngine:
             book = Book(tick.bid_ticks, tick.ask_ticks, tick.features)
             quoted, refused = self.manager.wanted(plan, book, self.position.lots)
             self.empty_reason = None if quoted else self._why_empty(plan, refused)
-        gates = Gates(running, tick.stale, self._drawdown_shut(tick.bid_ticks + tick.ask_ticks))
+        gates = Gates(running, tick.stale)
         reset = plan.reset_action if plan is not self._plan else ResetAction.NONE
         self._plan = plan
         if reset is ResetAction.NONE and self._settled is not None:
@@ -305,13 +424,54 @@ class ExecutionEngine:
         commands, blocked = self._route(quoted, refused, reset, gates, now_ns)
         self.refusals.update(refused, blocked, now_ns)
         repeatable = (
-            not commands and not self._pauses and self._ttl_ns is None and self.manager.config.min_fill_prob == 0
+            not (commands or self._pauses or self._recheck)
+            and self._ttl_ns is None
+            and self.manager.config.min_fill_prob == 0
         )
         self._settled = (quoted, refused, gates) if repeatable else None
         return commands
 
     def _withdraw(self) -> tuple[Command, ...]:
-        return tuple(self._cancel(order, Reason.NOT_RUNNING) for order in self.orders if order.in_flight is None)
+        """Cancel what rests, and ask about what should have ended by itself."""
+        commands: list[Command] = []
+        for order in self.orders:
+            if order.in_flight is None:
+                commands.append(self._cancel(order, Reason.NOT_RUNNING))
+            elif order.in_flight is InFlight.UNKNOWN and order.type is OrderType.IOC:
+                commands.append(LookUp(client_order_id=order.client_order_id, reason="its end was not told"))
+        return tuple(commands)
+
+    def _flatten(self, tick: Tick, now_ns: int) -> tuple[Command, ...]:
+        """Withdraw own orders; once none is left, take the position out at what the market shows, one order after another."""
+        self.refusals.update((), (), now_ns)
+        commands, held = self._withdraw(), self.position.lots
+        if len(self.orders) or not self.synced:
+            return commands
+        if not held:
+            self.flattened = "flat"
+            return ()
+        if tick.bid_ticks is None or tick.ask_ticks is None or tick.stale:
+            return ()
+        out = exit_order(held, tick.bid_ticks, tick.ask_ticks, self._constraints)
+        if out is None:
+            self.flattened = self._remainder(tick.bid_ticks if held > 0 else tick.ask_ticks)
+            return ()
+        key = "B0" if out.side > 0 else "S0"
+        refused = self._constraints.refuse(out.ticks, out.lots, tick.bid_ticks + tick.ask_ticks) is not None
+        if refused or now_ns < self._pauses.get(key, (0, 0))[1] or not self.watch.may_send:
+            return ()
+        view = self._view(Gates(False, tick.stale))
+        if isinstance(assess(view, self._limits, *out, reduce_only=True), RiskRefused):
+            return ()
+        decision = Decision(key, *out, Action.PLACE, Reason.EXIT, None)
+        self.decisions[decision.action, decision.reason] += 1
+        return (self._place(decision, now_ns, OrderType.IOC, reduce_only=self._reduce_only),)
+
+    def _remainder(self, ticks: int) -> str:
+        instrument = self.instrument
+        unit = "contracts" if instrument.inverse else instrument.base
+        held, least = instrument.quantity(self.position.lots), instrument.quantity(self._constraints.least_lots(ticks))
+        return f"{plain(held)} {unit} remain: below the smallest order of {plain(least)} {unit}"
 
     @staticmethod
     def _why_empty(plan: Plan, refused: tuple[Refused, ...]) -> str:
@@ -322,22 +482,26 @@ class ExecutionEngine:
     ) -> tuple[tuple[Command, ...], list[Blocked]]:
         withdraw, stays = self._leaving(quoted, refused, reset, now_ns)
         view = self._view(gates)
+        if self._recheck:
+            withdraw |= self._excess(view)
+        gated = self._any_gate(view)
+        trusted = gates.running and not gates.stale and self.synced
 
         def refuse(level: LevelLike, own: OrderLike | None) -> Reason | None:
             if own is None:
                 if level.key in self._pauses and now_ns < self._pauses[level.key][1]:
                     return Reason.COOLING_DOWN
                 added = level.lots
+            elif trusted and level.lots <= own.lots:
+                return None  # nothing would be added: most of a ladder, at most ticks
             else:
                 added = max(0, level.lots - own.filled) - max(0, own.lots - own.filled)
             answer = assess(view, self._limits, level.side, level.ticks, added)
             return answer.reason if isinstance(answer, RiskRefused) else None
 
-        # A standing order that nothing would be added to is not asked about: most of a ladder, at most ticks.
-        asked = refuse if self._any_gate(view) else None
         decisions = route_ladder(
             quoted, self.orders.by_key, gates, self._rules,
-            withdraw=withdraw, stays=stays, rebuilding=bool(self._awaited), refuse=asked,
+            withdraw=withdraw, stays=stays, rebuilding=bool(self._awaited), refuse=refuse if gated else None,
         )  # fmt: skip
         self.last_decisions = decisions
         blocked: list[Blocked] = []
@@ -348,7 +512,7 @@ class ExecutionEngine:
                 # A standing order is quoted, though it may not be touched.
                 reason = decision.reason
                 blocked.append(Blocked(decision.key, decision.side, decision.ticks, reason, reason.text))
-        return self._commands(decisions, gates, now_ns), blocked
+        return self._commands(decisions, view if gated else None, now_ns), blocked
 
     def _leaving(
         self, quoted: tuple[Level, ...], refused: tuple[Refused, ...], reset: ResetAction, now_ns: int
@@ -356,11 +520,13 @@ class ExecutionEngine:
         """Return the orders that must go whatever the plan says, and those off the plan that stay."""
         # A new order there would take; one that has long rested there is about to fill, or has.
         reached = {item.key: item.ticks for item in refused if item.reason is Reason.WOULD_CROSS}
-        if not reached and reset is ResetAction.NONE and not self._awaited and self._ttl_ns is None:
-            return {}, set()
-        by_key = {level.key: level for level in quoted}
         withdraw: dict[str, Reason] = {}
         stays: set[str] = set()
+        if not reached and reset is ResetAction.NONE and not self._awaited:
+            if self._ttl_ns is not None:
+                withdraw = {o.key: Reason.TTL_EXPIRED for o in self.orders if self._expired(o, now_ns)}
+            return withdraw, stays
+        by_key = {level.key: level for level in quoted}
         tolerance = self._rules.tolerance_ticks
         for order in self.orders:
             level = by_key.get(order.key)
@@ -372,16 +538,20 @@ class ExecutionEngine:
             # An awaited order that is still under way is cancelled later, though the new plan may have come to want it.
             if order.client_order_id in self._awaited:
                 withdraw[order.key] = Reason.RESET if level is not None else Reason.OFF_PLAN
-            elif self._ttl_ns is not None and now_ns - order.sent_ns >= self._ttl_ns:
+            elif self._expired(order, now_ns):
                 withdraw[order.key] = Reason.TTL_EXPIRED
         return withdraw, stays
+
+    def _expired(self, order: OwnOrder, now_ns: int) -> bool:
+        return self._ttl_ns is not None and now_ns - order.sent_ns >= self._ttl_ns
 
     def _conforms(self, order: OwnOrder, level: Level) -> bool:
         return abs(order.ticks - level.ticks) <= self._rules.tolerance_ticks and abs(order.lots - level.lots) <= 1
 
     # --- from decisions to commands ---------------------------------------------------------------------------------
 
-    def _commands(self, decisions: list[Decision], gates: Gates, now_ns: int) -> tuple[Command, ...]:
+    def _commands(self, decisions: list[Decision], view: RiskView | None, now_ns: int) -> tuple[Command, ...]:
+        """Return what is to be sent. The gates of `view` are asked again, as the orders before one in this step count as well."""
         cancels, away, towards, places = in_steps(decisions)
         commands: list[Command] = []
         for decision in cancels:
@@ -391,38 +561,42 @@ class ExecutionEngine:
         for decision in (*away, *towards):
             own = self.orders.by_key[decision.key]
             added = max(0, decision.lots - own.filled) - own.open_lots
-            if self._approved(gates, decision, added):
-                commands.append(self._amend(own, decision))
+            if view is None or self._approved(view, decision, added):
+                commands.append(self._amend(own, decision, now_ns))
+                view = view and view.opened(decision.side, max(0, added))
         for decision in places:
-            if self._approved(gates, decision, decision.lots):
-                commands.append(self._place(decision, now_ns))
+            if view is None or self._approved(view, decision, decision.lots):
+                commands.append(self._place(decision, now_ns, self.config.grid.order_type))
+                view = view and view.opened(decision.side, decision.lots)
         return tuple(commands)
 
-    def _approved(self, gates: Gates, decision: Decision, added: int) -> bool:
-        """Ask the gates again, now that the orders before this one in the same step count as well."""
-        if not self._any_gate(self._view_of_state(gates)):
-            return True
-        answer = assess(self._view(gates), self._limits, decision.side, decision.ticks, added)
+    def _approved(self, view: RiskView, decision: Decision, added: int) -> bool:
+        answer = assess(view, self._limits, decision.side, decision.ticks, added)
         if not isinstance(answer, RiskRefused):
             return True
         self.decisions[decision.action, decision.reason] -= 1
         self.decisions[Action.BLOCK, answer.reason] += 1
         return False
 
-    def _place(self, decision: Decision, now_ns: int) -> Place:
-        order = self.orders.add(decision.key, decision.side, decision.ticks, decision.lots, now_ns)
+    def _place(self, decision: Decision, now_ns: int, type: OrderType, *, reduce_only: bool = False) -> Place:
+        order = self.orders.add(
+            decision.key, decision.side, decision.ticks, decision.lots, now_ns, reduce_only=reduce_only, type=type
+        )
+        self.watch.sent(now_ns)
         return Place(
             client_order_id=order.client_order_id,
             level_id=level_id(decision.key),
             side=Side.BUY if decision.side > 0 else Side.SELL,
             price_ticks=decision.ticks,
             quantity_lots=decision.lots,
-            type=self.config.grid.order_type,
+            type=type,
+            reduce_only=reduce_only,
             epoch=self.epoch,
             reason=decision.reason,
         )
 
-    def _amend(self, order: OwnOrder, decision: Decision) -> Amend:
+    def _amend(self, order: OwnOrder, decision: Decision, now_ns: int) -> Amend:
+        self.watch.sent(now_ns)
         order.in_flight, order.wish = InFlight.AMEND, (decision.ticks, decision.lots)
         return Amend(
             client_order_id=order.client_order_id,
@@ -439,56 +613,82 @@ class ExecutionEngine:
 
     # --- limits -----------------------------------------------------------------------------------------------------
 
-    def _view_of_state(self, gates: Gates) -> RiskView:
-        return RiskView(self.state, gates.stale, self.synced, gates.drawdown_shut, 0, 0, 0)
+    @property
+    def breach(self) -> Breach | None:
+        """The limit that the session broke; from then on nothing is added. None while all is within the limits."""
+        return self.watch.breach
+
+    @property
+    def due(self) -> SetState | None:
+        """The change of state that the last tick calls for: whoever gave the tick feeds it, as an event like any other."""
+        if self.breach is not None and not self.state.final:
+            return SetState(state=RunState.KILLED, reason=self.breach.text)
+        if self.flattened is not None and self.state is RunState.FLATTENING:
+            return SetState(state=RunState.PAUSED, reason=self.flattened)
+        return None
 
     def _view(self, gates: Gates) -> RiskView:
-        view = self._view_of_state(gates)
-        if not self._any_gate(view):
-            return view
-        buys = sum(order.open_lots for order in self.orders if order.side > 0)
-        sells = sum(order.open_lots for order in self.orders if order.side < 0)
-        return view._replace(position=self.position.lots, open_buys=buys, open_sells=sells)
+        buys = sells = 0
+        if self._limits.any:
+            for order in self.orders:
+                if order.side > 0:
+                    buys += order.open_lots
+                else:
+                    sells += order.open_lots
+        return RiskView(self.state, gates.stale, self.synced, self.position.lots, buys, sells)
+
+    def _excess(self, view: RiskView) -> dict[str, Reason]:
+        """Return the outermost orders that would not be sent under the present limits, until none of them rests any more."""
+        excess: dict[str, Reason] = {}
+        view = view._replace(state=RunState.RUNNING, stale=False, position_known=True)
+        for order in sorted(self.orders, key=lambda order: order.side * order.ticks):
+            without = view.opened(order.side, -order.open_lots)
+            answer = assess(without, self._limits, order.side, order.ticks, order.open_lots)
+            if isinstance(answer, RiskRefused):
+                excess[order.key], view = answer.reason, without
+        self._recheck = bool(excess)
+        return excess
 
     def _any_gate(self, view: RiskView) -> bool:
         """Whether any gate could refuse anything."""
-        return (
-            view.drawdown_shut
-            or not view.position_known
-            or view.state is not RunState.RUNNING
-            or self._limits.max_lots is not None
-            or self._limits.too_dear is not None
-            or bool(self._pauses)
-        )
+        return not view.position_known or view.state is not RunState.RUNNING or self._limits.any or bool(self._pauses)
 
     def _too_dear(self, lots: int, ticks: int) -> bool:
         limit = self.config.limits.max_notional
         value = self.instrument.notional(self.instrument.price(ticks), self.instrument.quantity(lots))
         return limit is not None and value > limit
 
-    def _drawdown_shut(self, mid2: int) -> bool:
-        if self._max_drawdown is None:
-            return False
-        equity = self.ledger.equity(self.instrument.tick * mid2 / 2)
-        self._peak = max(self._peak, equity)
-        return self._peak - equity >= self._max_drawdown
-
     # --- what outlives the process ----------------------------------------------------------------------------------
 
     def state_to_keep(self) -> dict[str, Any] | None:
         """Return what no event tells and a restart must know, where it has changed since the last call; None otherwise."""
         centre2 = self.planner.centre2 if isinstance(self.planner, CentredPlanner) else None
-        now = (centre2, self._peak, self.epoch)
+        marks = self.watch.marks
+        now = (centre2, marks.peak, marks.day, marks.day_start, self.epoch)
         if now == self._kept:
             return None
         self._kept = now
-        return {"centre2": centre2, "peak": str(self._peak), "epoch": self.epoch}
+        return {
+            "centre2": centre2,
+            "peak": str(marks.peak),
+            "day": marks.day,
+            "day_start": str(marks.day_start),
+            "epoch": self.epoch,
+        }
+
+    def sent(self, command: Command, ts_ns: int) -> None:
+        """Take a command as sent at `ts_ns`: by the journal's word, not our own."""
+        self.orders.sent(command, ts_ns)
+        if isinstance(command, Place | Amend):
+            self.watch.sent(ts_ns)
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Take what `state_to_keep` returned."""
         if isinstance(self.planner, CentredPlanner) and kept.get("centre2") is not None:
             self.planner.centre2 = int(kept["centre2"])
-        self._peak = Decimal(kept.get("peak", "0"))
+        self.watch.marks.restore(
+            Decimal(kept.get("peak", "0")), int(kept.get("day", -1)), Decimal(kept.get("day_start", "0"))
+        )
         self.epoch = max(self.epoch, int(kept.get("epoch", 0)))
 
     def digest(self) -> str:

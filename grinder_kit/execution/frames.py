@@ -111,7 +111,7 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
             trip.gross_pnl,
             trip.commission,
             trip.net_pnl,
-            _net_bps(trip, instrument),
+            net_bps(trip, instrument),
             trip.entry_fill.level_id,
             trip.exit_fill.level_id,
             trip.view.value,
@@ -121,7 +121,8 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
     return rows_frame(rows, schema)
 
 
-def _net_bps(trip: RoundTrip, instrument: Instrument) -> float:
+def net_bps(trip: RoundTrip, instrument: Instrument) -> float:
+    """Return the net profit of a round trip over the value of its entry, bps."""
     size = EXACT.multiply(trip.quantity, instrument.contract_size)
     price = trip.entry_fill.price
     value = ROUNDED.divide(size, price) if instrument.inverse else EXACT.multiply(size, price)

@@ -12,7 +12,6 @@ from typing import Any, Protocol, cast
 from grinder_kit.errors import DataError, JournalError
 from grinder_kit.execution.journal_codec import COMMANDS, EVENTS, WHAT, decode, parse
 from grinder_kit.execution.journal_file import Row, read_rows
-from grinder_kit.execution.own_orders import OwnOrders
 from grinder_kit.model.event import Command, Event
 
 SCHEMA = 1
@@ -108,9 +107,8 @@ def check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
 class Rebuilt(Protocol):
     """What a journal can be replayed into: an ExecutionEngine."""
 
-    @property
-    def orders(self) -> OwnOrders:
-        """Its orders."""
+    def sent(self, command: Command, ts_ns: int) -> None:
+        """Take a command as sent."""
         ...
 
     def step(self, event: Event, now_ns: int) -> tuple[Command, ...]:
@@ -136,7 +134,7 @@ def rebuild(journal: Iterable[Entry], engine: Rebuilt) -> int:
     for count, entry in enumerate(journal, start=1):  # noqa: B007 (the last count is returned)
         match entry.kind:
             case EntryKind.INTENT:
-                engine.orders.sent(cast("Command", entry.body), entry.ts_ns)
+                engine.sent(cast("Command", entry.body), entry.ts_ns)
             case EntryKind.EVENT:
                 engine.step(cast("Event", entry.body), entry.ts_ns)
             case EntryKind.STATE:

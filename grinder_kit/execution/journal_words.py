@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from grinder_kit.decision.reason import Reason
@@ -30,6 +31,7 @@ from grinder_kit.model.event import (
     Resynced,
     SetState,
     StreamLost,
+    Updated,
 )
 from grinder_kit.model.number import plain
 
@@ -156,6 +158,8 @@ def _value_words(value: Command | Event, units: Units) -> tuple[str, str]:
             return "orders and fills agree with the venue", ""
         case SetState():
             return f"the session is {value.state}", _reason(value.reason)
+        case Updated():
+            return "the session takes another configuration", sha256(value.config.encode()).hexdigest()[:12]
     return type(value).__name__, ""
 
 

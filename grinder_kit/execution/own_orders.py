@@ -52,10 +52,16 @@ class OwnOrder:
     ended_ns: int = 0
     reason: str = ""
     reduce_only: bool = False
+    type: OrderType = OrderType.POST_ONLY
     amends: int = 0
     wish: tuple[int, int] | None = None
     ending: _Ending | None = None
     expires: bool = False  # its cancel ends it as EXPIRED: the time to live has passed
+
+    @property
+    def at_rest(self) -> InFlight | None:
+        """What is under way once its request is answered: the end of an IOC order is yet to be told, for it never rests."""
+        return InFlight.UNKNOWN if self.type is OrderType.IOC else None
 
     @property
     def open_lots(self) -> int:
@@ -130,13 +136,32 @@ class OwnOrders:
         self._generation[key] = generation
         return client_order_id
 
-    def add(self, key: str, side: int, ticks: int, lots: int, now_ns: int, *, reduce_only: bool = False) -> OwnOrder:
+    def add(
+        self,
+        key: str,
+        side: int,
+        ticks: int,
+        lots: int,
+        now_ns: int,
+        *,
+        reduce_only: bool = False,
+        type: OrderType = OrderType.POST_ONLY,
+    ) -> OwnOrder:
         """Register an order that is about to be sent; its key must be free."""
         assert key not in self.by_key, f"a second order under {key}"  # one order per key, always: a bug, not bad input
-        return self._register(OwnOrder(self.next_id(key), key, side, ticks, lots, now_ns, reduce_only=reduce_only))
+        return self._register(
+            OwnOrder(self.next_id(key), key, side, ticks, lots, now_ns, reduce_only=reduce_only, type=type)
+        )
 
     def adopt(
-        self, client_order_id: str, ticks: int, lots: int, now_ns: int, *, reduce_only: bool = False
+        self,
+        client_order_id: str,
+        ticks: int,
+        lots: int,
+        now_ns: int,
+        *,
+        reduce_only: bool = False,
+        type: OrderType = OrderType.POST_ONLY,
     ) -> OwnOrder | None:
         """Register an order that was sent before: by the journal's word, or the venue's. None where its key is taken.
 
@@ -153,7 +178,9 @@ class OwnOrders:
         if key in self.by_key:
             return None
         side = 1 if key[0] == "B" else -1
-        return self._register(OwnOrder(client_order_id, key, side, ticks, lots, now_ns, reduce_only=reduce_only))
+        return self._register(
+            OwnOrder(client_order_id, key, side, ticks, lots, now_ns, reduce_only=reduce_only, type=type)
+        )
 
     def sent(self, command: Command, ts_ns: int) -> None:
         """Take a command as sent at `ts_ns`: by the journal's word, not our own.
@@ -170,6 +197,7 @@ class OwnOrders:
                 command.quantity_lots,
                 ts_ns,
                 reduce_only=command.reduce_only,
+                type=command.type,
             )
             return
         order = self.by_id.get(command.client_order_id)
@@ -255,7 +283,7 @@ class OwnOrders:
         if event.filled_lots > order.filled:
             order.in_flight = InFlight.UNKNOWN
             return True  # its fills have not come yet
-        order.in_flight = None
+        order.in_flight = order.at_rest
         if order.state is OrderState.PENDING:
             order.state = OrderState.OPEN
         return self._complete(order, event.ts_ns)
@@ -286,7 +314,7 @@ class OwnOrders:
             return None
         order.state = state
         if order.in_flight is InFlight.NEW:
-            order.in_flight = None
+            order.in_flight = order.at_rest
         if state.terminal:
             self._end(order, ts_ns, reason)
         return order
@@ -322,10 +350,9 @@ class OwnOrders:
 class LiveOrders(Mapping[str, Order]):
     """Live own orders by level id, as values with Decimals; a view that costs nothing until it is read."""
 
-    def __init__(self, orders: OwnOrders, instrument: Instrument, type: OrderType) -> None:
+    def __init__(self, orders: OwnOrders, instrument: Instrument) -> None:
         self._orders = orders
         self._instrument = instrument
-        self._type = type
 
     def __getitem__(self, level: str) -> Order:
         side, _, number = level.partition("_")
@@ -337,11 +364,12 @@ class LiveOrders(Mapping[str, Order]):
             side=Side.BUY if order.side > 0 else Side.SELL,
             price=self._instrument.price(order.ticks),
             quantity=self._instrument.quantity(order.lots),
-            type=self._type,
+            type=order.type,
             state=order.state,
             in_flight=order.in_flight,
             filled_quantity=self._instrument.quantity(order.filled),
             created_ns=order.sent_ns,
+            reduce_only=order.reduce_only,
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -65,6 +65,10 @@ class RefusalLog:
             self._close(key, now_ns)
         self._open = now
 
+    def now(self) -> list[tuple[RefusalKey, RefusalCount]]:
+        """Return what is refused at present."""
+        return [(key, self.counts[key]) for key in self._open]
+
     def close(self, now_ns: int) -> None:
         """End every open episode at the end of a run."""
         for key in self._open:

@@ -22,7 +22,8 @@ from grinder_kit.execution.port import AccountEvent, Epoch, EpochGate, ExchangeP
 from grinder_kit.execution.recovery import PERIODIC, Recovery
 from grinder_kit.execution.retry import OrderRetryPolicy, RetryingPort
 from grinder_kit.execution.router import Leaving, SmartOrderRouter
-from grinder_kit.model.config import RetryConfig
+from grinder_kit.model.config import Config, RetryConfig
+from grinder_kit.model.config_diff import Difference, differences
 from grinder_kit.model.event import (
     Amend,
     Cancel,
@@ -37,6 +38,7 @@ from grinder_kit.model.event import (
     SetState,
     StreamLost,
     Tick,
+    Updated,
 )
 from grinder_kit.model.order import AmendRequest, CancelRequest, OrderRequest, OrderResult
 
@@ -121,7 +123,7 @@ class Shell:
         self._recovery = Recovery(self, self.started_ns if since_ns is None else since_ns)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: set[str] = set()
-        self._steps = 0
+        self._decided_ns = 0  # since the start: the latest step
         epoch.raise_to(engine.epoch)
 
     # --- time and life -----------------------------------------------------------------------------------------------
@@ -144,15 +146,16 @@ class Shell:
     async def run(self, seconds: float | None = None) -> None:
         """Decide once a step, for some seconds or until the session has ended."""
         end = None if seconds is None else self.now_ns() + round(seconds * 1e9)
-        step = self.engine.config.grid.step_ns
         while self.failure is None:
             # Steps lie on one lattice of time from the start; one that was missed is left out.
-            self._steps = max(self._steps + 1, -(-(self.now_ns() - self.started_ns) // step))
-            at = self.started_ns + self._steps * step
+            step = self.engine.config.grid.step_ns
+            number = max(self._decided_ns // step + 1, -(-(self.now_ns() - self.started_ns) // step))
+            at = self.started_ns + number * step
             if end is not None and at > end:
                 await self._sleep_until(end)
                 return
             await self._sleep_until(at)
+            self._decided_ns = number * step
             self.decide()
             if self.ended:
                 return
@@ -171,11 +174,15 @@ class Shell:
         if now - self._recovery.last_ns >= self._resync_ns:
             self._recovery.begin(PERIODIC)
         self._take(self.market.tick(now), now)
+        due = self.engine.due
+        if due is not None:
+            log.warning("session becomes %s symbol=%s reason=%s", due.state, self._symbol, due.reason)
+            self._take(due, now)
         self._keep_state(now)
         self._commit()
 
     def _keep_state(self, now: int) -> None:
-        """Write what no event tells, where it has changed: the ladder's centre, and the peak that a drawdown is taken from."""
+        """Write what no event tells, where it has changed: the ladder's centre, and what losses are counted from."""
         kept = self.engine.state_to_keep() if self.journal is not None else None
         if kept is not None and self.journal is not None:
             self.journal.append_state(kept, now)
@@ -196,11 +203,34 @@ class Shell:
 
     def pause(self, reason: str = "operator") -> None:
         """Withdraw own orders and keep the position."""
-        self.feed(SetState(state=RunState.PAUSED, reason=reason))
+        self._steer(RunState.PAUSED, reason)
 
     def resume(self, reason: str = "operator") -> None:
-        """Quote again."""
-        self.feed(SetState(state=RunState.RUNNING, reason=reason))
+        """Quote again; a session that flattens is paused first."""
+        self._steer(RunState.RUNNING, reason)
+
+    def flatten(self, reason: str = "operator") -> None:
+        """Withdraw own orders, then take the position out at what the market shows; paused when that is done."""
+        self._steer(RunState.FLATTENING, reason)
+
+    def _steer(self, state: RunState, reason: str) -> None:
+        self.engine.check_state(state)  # whoever asks for what cannot be is told so; the session does not mind
+        self.feed(SetState(state=state, reason=reason))
+
+    def update(self, config: Config) -> tuple[Difference, ...]:
+        """Take another configuration while the session runs, and return what changes; the next step routes to the new grid.
+
+        Raises
+        ------
+        ConfigError
+            Everything that stands against it (:meth:`ExecutionEngine.check_update`); nothing has changed then.
+        """
+        self.engine.check_update(config)
+        changes = differences(self.engine.config, config)
+        if changes:
+            self.feed(Updated(config=config.canonical(), ts_ns=self.now_ns()))
+            self.router = SmartOrderRouter(self.port, self.engine.instrument, router=config.router)
+        return changes
 
     async def stop(self, reason: str = "operator", *, patience_s: float = 120.0) -> bool:
         """Withdraw every own order, wait until that is confirmed, and end; return whether it was confirmed in time."""
@@ -211,7 +241,8 @@ class Shell:
         return await self._end(RunState.KILLED, reason, patience_s)
 
     async def _end(self, state: RunState, reason: str, patience_s: float) -> bool:
-        self.feed(SetState(state=state, reason=reason))
+        if self.engine.state is not state:
+            self.feed(SetState(state=state, reason=reason))
         end = self.now_ns() + round(patience_s * 1e9)
         while not self.ended and self.now_ns() < end:
             await self.clock.sleep(0.05)

@@ -89,13 +89,13 @@ class RouterConfig(Section):
 
 
 class Limits(Section):
-    """What must never be exceeded; a key left out sets no limit."""
+    """What must never be exceeded: a breach kills the session; a key left out sets no limit."""
 
     max_position: Positive | None = Field(None, description="base (or contracts) held, either way")
-    max_notional: Positive | None = Field(None, description="quote held, either way")
+    max_notional: Positive | None = Field(None, description="quote held at mid, either way")
     max_drawdown: Positive | None = Field(None, description="settlement asset lost from the highest equity")
     max_loss_per_day: Positive | None = Field(None, description="settlement asset lost since 00:00 UTC")
-    max_orders_per_s: Positive | None = Field(None, description="orders sent a second")
+    max_orders_per_s: Positive | None = Field(None, description="orders and amends sent a second, over 10 s")
 
 
 def _one_attempt(value: int) -> int:
@@ -235,6 +235,23 @@ class Config(Section):
         values = self.to_json()
         values.pop("provenance", None)
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_canonical(cls, text: str) -> Self:
+        """Read what :meth:`canonical` wrote.
+
+        Raises
+        ------
+        ConfigError
+            For text that is no configuration.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{text[:60]!r} is no configuration in JSON; write the text that `canonical` returns")
+        return cls(**values)
 
 
 #: Section name to its class, in the order of the file.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from grinder_kit.model.market import Features
@@ -22,6 +23,29 @@ class RunState(StrEnum):
     FLATTENING = "FLATTENING"  # cancels, and orders that only reduce the position
     STOPPED = "STOPPED"  # cancels only
     KILLED = "KILLED"  # cancels only
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing leads back to trading."""
+        return STATES_AFTER[self] == _OVER
+
+    def may_become(self, new: RunState) -> bool:
+        """Whether a session in this state may be put into `new`."""
+        return new in STATES_AFTER[self]
+
+
+_R = RunState
+_OVER = frozenset({_R.STOPPED, _R.KILLED})
+#: The one table of what may follow. A session that flattens is paused before it quotes again; the end is an end.
+STATES_AFTER: MappingProxyType[RunState, frozenset[RunState]] = MappingProxyType(
+    {
+        _R.RUNNING: frozenset({_R.PAUSED, _R.FLATTENING}) | _OVER,
+        _R.PAUSED: frozenset({_R.RUNNING, _R.FLATTENING}) | _OVER,
+        _R.FLATTENING: frozenset({_R.PAUSED}) | _OVER,
+        _R.STOPPED: _OVER,
+        _R.KILLED: _OVER,
+    }
+)
 
 
 # --- events ------------------------------------------------------------------------------------------------------------
@@ -159,6 +183,14 @@ class SetState:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """The session takes another configuration; `config` is the whole of it, in its canonical JSON."""
+
+    config: str
+    ts_ns: int
+
+
 Event: TypeAlias = (
     Tick
     | OrderUpdate
@@ -173,6 +205,7 @@ Event: TypeAlias = (
     | Restarted
     | Resynced
     | SetState
+    | Updated
 )
 
 

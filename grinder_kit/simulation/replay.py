@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from grinder_kit.decision.grid_manager import check_fill_prob
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.engine import ExecutionEngine, PositionSource
-from grinder_kit.execution.fees import Fees, funding_amount
+from grinder_kit.execution.fees import Fees, FundingTable
 from grinder_kit.execution.ledger import check_identity
 from grinder_kit.execution.port import Capabilities
 from grinder_kit.model.config import Config, GridConfig
@@ -34,13 +31,11 @@ from grinder_kit.model.event import (
     Tick,
 )
 from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.order import OrderState, OrderType
+from grinder_kit.model.order import OrderState
 from grinder_kit.simulation.recorder import Recorder
 from grinder_kit.simulation.result import Result
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from grinder_kit.kernel.feed import Slice
     from grinder_kit.market.source import Market
 
@@ -120,21 +115,24 @@ class _Run:
         position: PositionSource | None,
         queue: str | None = None,
     ) -> None:
+        from grinder_kit.kernel import codes
         from grinder_kit.kernel import exchange as ex
         from grinder_kit.kernel.options import kernel_options
         from grinder_kit.kernel.simulator import Simulator
 
         self.market, self.config, self.instrument = market, config, instrument
-        rule = Capabilities.of(instrument).amend
-        self.options = kernel_options(config.execution, amend=rule)
+        can = Capabilities.of(instrument)
+        self.options = kernel_options(config.execution, amend=can.amend)
         if queue is not None:  # a rule that a configuration cannot name; only sensitivity.py compares with it
             self.options = dataclasses.replace(self.options, queue=queue)
-        self.engine = ExecutionEngine(instrument, config, amend_rule=rule, position=position)
-        self.funding = _funding(market)
+        self.engine = ExecutionEngine(
+            instrument, config, amend_rule=can.amend, reduce_only=can.reduce_only, position=position
+        )
+        self.funding = FundingTable(instrument, market.funding())
         self.simulator = Simulator(self.options, self.funding.times)
         self.recorder = Recorder(instrument)
         self.steps = self.events = self.fills = 0
-        self._ex = ex
+        self._ex, self._codes = ex, codes
         self._ids: dict[int, str] = {}  # kernel order number to client order id
         self._numbers: dict[str, int] = {}
         self._amending: dict[int, str] = {}  # amends under way: their orders may end before they are answered
@@ -208,6 +206,8 @@ class _Run:
         )
         if commands:
             self._execute(commands, now)
+        if self.engine.due is not None:
+            self._take(self.engine.due, now)
         self.steps += 1
         self.recorder.orders(self.engine.orders.collect())
         if bid is not None and ask is not None:
@@ -220,7 +220,6 @@ class _Run:
 
     def _execute(self, commands: tuple[Command, ...], now: int) -> None:
         ex = self._ex
-        kinds = {OrderType.POST_ONLY: ex.POST_ONLY, OrderType.LIMIT: ex.LIMIT, OrderType.IOC: ex.IOC}
         rows = []
         for command in commands:
             if isinstance(command, Place):
@@ -229,7 +228,7 @@ class _Run:
                 self._numbers[command.client_order_id] = self._last_number
                 rows.append(
                     (ex.PLACE, self._last_number, command.side.sign, command.price_ticks, command.quantity_lots,
-                     kinds[command.type])
+                     self._codes.KIND_OF[command.type])
                 )  # fmt: skip
                 self.recorder.sent(command.side.sign, cancel=False)
             elif isinstance(command, Cancel):
@@ -269,7 +268,8 @@ class _Run:
         ex = self._ex
         what, ts, number = response[ex.R_TYPE], response[ex.R_TS], response[ex.R_ID]
         if what == ex.FUNDING:
-            return FundingPaid(ts_ns=ts, amount=self._funding_amount(number, response[ex.R_LOTS], response[ex.R_TICK]))
+            lots, mark = response[ex.R_LOTS], response[ex.R_TICK]
+            return FundingPaid(ts_ns=ts, amount=self.funding.amount(number, lots, mark, self.simulator.best))
         if what == ex.CANCEL_REJECTED:  # the order filled first, and was forgotten then
             return CancelRejected(client_order_id=self._ids.get(number, ""), ts_ns=ts, reason="no such order")
         if what == ex.AMEND_REJECTED:  # an order that has ended has nothing left
@@ -282,12 +282,7 @@ class _Run:
             return Amended(client_order_id=client_id, price_ticks=ticks, quantity_lots=lots, ts_ns=ts)
         if what == ex.FILLED:
             return self._fill(client_id, response)
-        state = {
-            ex.ACCEPTED: OrderState.OPEN,
-            ex.REJECTED: OrderState.REJECTED,
-            ex.CANCELLED: OrderState.CANCELLED,
-            ex.EXPIRED: OrderState.EXPIRED,
-        }[what]
+        state = self._codes.STATE_AFTER[what]
         if state.terminal:
             self._amending.pop(number, None)
             self._forget(number)
@@ -316,15 +311,6 @@ class _Run:
     def _forget(self, number: int) -> None:
         self._numbers.pop(self._ids.pop(number), None)
 
-    def _funding_amount(self, index: int, lots: int, mark_ticks: int) -> Decimal:
-        mark = mark_ticks
-        if mark == 0:
-            bid, ask = self.simulator.best
-            if bid is None or ask is None:
-                raise DataError("funding is due while the book has no mid, and the recording gives no mark price")
-            mark = (bid + ask) // 2
-        return funding_amount(self.instrument, self.funding.rates[index], mark, lots)
-
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _result(self, now: int) -> Result:
@@ -352,18 +338,3 @@ class _Run:
             _engine=engine,
             _recorder=self.recorder,
         )
-
-
-class _Funding:
-    """Funding times with their rates; marks in ticks, 0 where unknown."""
-
-    def __init__(self, frame: pl.DataFrame) -> None:
-        frame = frame.sort("ts_ns")
-        marks = frame["mark"].fill_null(0).to_numpy() if len(frame) else np.zeros(0, np.int64)
-        times = frame["ts_ns"].to_numpy() if len(frame) else np.zeros(0, np.int64)
-        self.times = np.ascontiguousarray(np.stack((times, marks))).astype(np.int64)
-        self.rates = [Decimal(repr(rate)) for rate in frame["rate"].to_list()]
-
-
-def _funding(market: Market) -> _Funding:
-    return _Funding(market.funding())

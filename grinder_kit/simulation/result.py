@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from grinder_kit.execution.frames import fills_frame, round_trips_frame
+from grinder_kit.execution.journal_words import utc
 from grinder_kit.model.config import Config
+from grinder_kit.model.event import RunState
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.number import plain
 from grinder_kit.simulation.assumptions import in_words
@@ -129,6 +131,14 @@ class Result:
         """Why the grid had no level at the end, None when it had some."""
         return self._engine.empty_reason
 
+    @property
+    def killed(self) -> dict[str, Any] | None:
+        """When a limit was broken, and which: `ts_ns` and `reason`; None where the run was not killed."""
+        engine = self._engine
+        if engine.state is not RunState.KILLED:
+            return None
+        return {"ts_ns": engine.state_since_ns, "reason": engine.state_reason}
+
     @cached_property
     def verdict(self) -> Verdict:
         """Net profit per hour with its interval, in words."""
@@ -179,6 +189,7 @@ class Result:
         return {
             **summary,
             "engine": self.engine,
+            "killed": self.killed,
             "verdict": self.verdict.text,
             "identity_residual": str(self.identity.residual),
             "digest": self.digest,
@@ -196,7 +207,10 @@ class Result:
             return f"{value:+,.4f} {asset}" if self.instrument.inverse else f"{value:+,.2f} {asset}"
 
         base = "contracts" if self.instrument.inverse else self.instrument.base
+        killed = self.killed
+        ended = [] if killed is None else [("killed", f"{utc(killed['ts_ns'])} UTC: {killed['reason']}")]
         return [
+            *ended,
             ("net profit", money(s["equity"])),
             ("  grid (paired fills)", money(s["grid"])),
             ("  trend (open lots)", money(s["trend"])),

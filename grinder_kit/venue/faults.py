@@ -24,7 +24,9 @@ class FaultKind(StrEnum):
     LATE = "LATE"  # OutcomeUnknownError, and then it arrives; refused unseen where the receive window is over
     TIMED_OUT = "TIMED_OUT"  # carried out, the answer is lost: OutcomeUnknownError
     HANGS = "HANGS"  # carried out, no answer until `release`
-    SLOW_REQUEST = "SLOW_REQUEST"  # it arrives late, and is answered; EXPIRED_REQUEST where the receive window is over
+    SLOW_REQUEST = (
+        "SLOW_REQUEST"  # it arrives late, and is answered; OUTSIDE_RECV_WINDOW where the receive window is over
+    )
     SLOW_ANSWER = "SLOW_ANSWER"  # carried out at once, answered late
     REJECTED = "REJECTED"  # OrderRejectedError; of a batch, every item
     RATE_LIMITED = "RATE_LIMITED"  # 429: RateLimitError

@@ -163,7 +163,7 @@ class FaultyPort:
             words = f"{operation}: arrived {fault.arrives_s:.1f} s after it was sent, outside the receive window"
             if operation not in FITS[FaultKind.REJECTED]:
                 return None, ConnectivityError(words, request=request)
-            return None, OrderRejectedError(words, reason="EXPIRED_REQUEST", request=request)
+            return None, OrderRejectedError(words, reason="OUTSIDE_RECV_WINDOW", request=request)
         try:
             return await call(), None
         except VenueError as error:

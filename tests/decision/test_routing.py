@@ -56,13 +56,14 @@ def level(
     order: Standing | None = ORDER,
     gates: Gates = RUNNING,
     *,
+    shut: bool = False,
     tolerance: int = 1,
     amends: Amends = AMENDS,
 ) -> tuple[Action, Reason]:
     """Route a level with everything in order but what the test is about."""
 
     def refuse(level: LevelLike, own: OrderLike | None) -> Reason | None:
-        return Reason.DRAWDOWN if gates.drawdown_shut and wanted.adds_risk else wanted.refused
+        return Reason.POSITION_UNKNOWN if shut and wanted.adds_risk else wanted.refused
 
     orders = {} if order is None else {order.key: order}
     if wanted.occupied:
@@ -102,13 +103,14 @@ def test_row_1_stale_data_let_cancels_through() -> None:
     assert off_plan(Gates(stale=True), ORDER) == (Action.CANCEL, Reason.OFF_PLAN)
 
 
-@pytest.mark.parametrize("gates", [RUNNING, Gates(running=False), Gates(stale=True), Gates(drawdown_shut=True)])
-def test_row_2_order_in_flight_is_left_alone(gates: Gates) -> None:
+@pytest.mark.parametrize("shut", [False, True])
+@pytest.mark.parametrize("gates", [RUNNING, Gates(running=False), Gates(stale=True)])
+def test_row_2_order_in_flight_is_left_alone(gates: Gates, shut: bool) -> None:
     """An order with a request under way gets no second one, whatever the gates say."""
     busy = ORDER._replace(in_flight=True, ticks=500)
     assert off_plan(gates, busy) == (Action.NOOP, Reason.IN_FLIGHT)
     if not gates.stale:
-        assert level(order=busy, gates=gates) == (Action.NOOP, Reason.IN_FLIGHT)
+        assert level(order=busy, gates=gates, shut=shut) == (Action.NOOP, Reason.IN_FLIGHT)
 
 
 def test_row_3_order_off_the_plan_is_cancelled() -> None:
@@ -117,11 +119,10 @@ def test_row_3_order_off_the_plan_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize("order", [None, ORDER._replace(ticks=500)])
-def test_row_4_shut_drawdown_gate_blocks_what_adds_risk(order: Standing | None) -> None:
-    """With the drawdown gate shut nothing that adds risk is sent, and what reduces it is."""
-    shut = Gates(drawdown_shut=True)
-    assert level(order=order, gates=shut) == (Action.BLOCK, Reason.DRAWDOWN)
-    assert level(WANTED._replace(adds_risk=False), None, shut) == (Action.PLACE, Reason.NEW_LEVEL)
+def test_row_4_shut_risk_gate_blocks_what_adds_risk(order: Standing | None) -> None:
+    """With a risk gate shut nothing that adds risk is sent, and what reduces it is."""
+    assert level(order=order, shut=True) == (Action.BLOCK, Reason.POSITION_UNKNOWN)
+    assert level(WANTED._replace(adds_risk=False), None, shut=True) == (Action.PLACE, Reason.NEW_LEVEL)
 
 
 @pytest.mark.parametrize("order", [None, ORDER])
@@ -213,14 +214,13 @@ gates_in_any_state = st.builds(
     Gates,
     running=st.sampled_from([True, True, False]),
     stale=st.sampled_from([False, False, True]),
-    drawdown_shut=st.booleans(),
 )
 venues = st.builds(Amends, supported=st.booleans(), increase=st.booleans(), left=st.integers(0, 2))
 
 
-@given(gates_in_any_state, wanted_levels, orders, st.integers(0, 2), venues)
+@given(gates_in_any_state, st.booleans(), wanted_levels, orders, st.integers(0, 2), venues)
 def test_the_first_row_that_matches_wins(
-    gates: Gates, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends
+    gates: Gates, shut: bool, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends
 ) -> None:
     """Over all states at once the router answers as the table does, read from the top."""
     old = order or Standing(wanted.ticks, wanted.lots)
@@ -233,7 +233,7 @@ def test_the_first_row_that_matches_wins(
         (not gates.running and not old.in_flight, (Action.CANCEL, Reason.NOT_RUNNING)),
         (gates.running and gates.stale, (Action.BLOCK, Reason.STALE_MARKET)),
         (old.in_flight, (Action.NOOP, Reason.IN_FLIGHT)),
-        (gates.drawdown_shut and wanted.adds_risk, (Action.BLOCK, Reason.DRAWDOWN)),
+        (shut and wanted.adds_risk, (Action.BLOCK, Reason.POSITION_UNKNOWN)),
         (wanted.refused is not None, (Action.BLOCK, wanted.refused)),
         (order is None and wanted.occupied, (Action.BLOCK, Reason.PRICE_OCCUPIED)),
         (order is None, (Action.PLACE, Reason.NEW_LEVEL)),
@@ -244,15 +244,15 @@ def test_the_first_row_that_matches_wins(
         (True, (Action.CANCEL_REPLACE, Reason.LARGE_MOVE)),
     ]
     expected = next(answer for applies, answer in table if applies)
-    assert level(wanted, order, gates, tolerance=tolerance, amends=amends) == expected
+    assert level(wanted, order, gates, shut=shut, tolerance=tolerance, amends=amends) == expected
 
 
-@given(gates_in_any_state, wanted_levels, orders, st.integers(0, 2), venues)
+@given(gates_in_any_state, st.booleans(), wanted_levels, orders, st.integers(0, 2), venues)
 def test_nothing_but_cancels_while_not_running_or_stale(
-    gates: Gates, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends
+    gates: Gates, shut: bool, wanted: Wanted, order: Standing | None, tolerance: int, amends: Amends
 ) -> None:
     """Whatever else holds, a session that is not running, or sees stale data, never sends an order."""
-    action, _ = level(wanted, order, gates, tolerance=tolerance, amends=amends)
+    action, _ = level(wanted, order, gates, shut=shut, tolerance=tolerance, amends=amends)
     if not gates.running or gates.stale:
         assert action in (Action.CANCEL, Action.BLOCK, Action.NOOP)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,19 +17,10 @@ from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.fill_tracker import FillConflictError
 from grinder_kit.execution.ledger import check_identity
-from grinder_kit.execution.port import AmendRule
 from grinder_kit.model.config import Config, GridConfig, Limits
 from grinder_kit.model.event import (
-    Amend,
-    Amended,
-    AmendRejected,
     Cancel,
-    CancelRejected,
-    Command,
-    Event,
     FundingPaid,
-    LookedUp,
-    LookUp,
     OrderFilled,
     OrderUpdate,
     Place,
@@ -38,214 +28,9 @@ from grinder_kit.model.event import (
     SetState,
     Tick,
 )
-from grinder_kit.model.instrument import Contract, Instrument
 from grinder_kit.model.market import Features
 from grinder_kit.model.order import InFlight, OrderState, Side
-
-INSTRUMENT = Instrument(
-    symbol="TOY",
-    venue="v",
-    base="TOY",
-    quote="USDT",
-    contract=Contract.LINEAR,
-    tick=Decimal("0.1"),
-    lot=Decimal("0.01"),
-)
-GRID = GridConfig(spacing_bps=50, levels=3, size="0.04", recentre_bps=20)  # 5 ticks apart at 1,000 ticks
-MID = 1_000
-
-
-class Venue:
-    """An engine, a venue in the hands of the test, and everything that is on its way between them."""
-
-    def __init__(self, config: Config) -> None:
-        self.engine = ExecutionEngine(INSTRUMENT, config, amend_rule=AmendRule.MODIFY)
-        self.now = 0
-        self.sent: list[Command] = []  # on the way to the venue
-        self.answers: list[Event] = []  # on the way to the engine
-        self.delivered: list[Event] = []
-        self.resting: dict[str, int] = {}  # lots left at the venue
-        self.alive: dict[str, Place] = {}  # sent, and no end of it was delivered
-        self.acknowledged: set[str] = set()
-        self.cancelling: set[str] = set()
-        self.filled: dict[str, int] = {}  # delivered, by order
-        self.traded: dict[str, int] = {}  # at the venue, by order
-        self.trades_of: dict[str, list[OrderFilled]] = {}
-        self.told: dict[
-            str, int
-        ] = {}  # ended by the venue's word with so many lots filled, not all of which were delivered
-        self.booked: set[str] = set()
-        self.position = 0
-        self.trades = 0
-
-    # --- the engine's turn -----------------------------------------------------------------------------------------
-
-    def tick(
-        self, mid: int = MID, half_spread: int = 1, *, stale: bool = False, half_book: bool = False
-    ) -> list[Command]:
-        """Let the engine decide, and check every command the moment it is given."""
-        self.now += 100
-        tick = Tick(bid_ticks=mid - half_spread, ask_ticks=None if half_book else mid + half_spread, stale=stale)
-        commands = self.engine.step(tick, self.now)
-        kinds = [type(command) for command in commands]
-        order = [Cancel, Amend, Place]
-        assert kinds == sorted(kinds, key=order.index), "cancels leave first, new orders last"
-        for command in commands:
-            if isinstance(command, Place):
-                self._check_place(command, tick)
-                self.alive[command.client_order_id] = command
-        self._take(commands)
-        return list(commands)
-
-    def _take(self, commands: tuple[Command, ...]) -> None:
-        for command in commands:
-            order = command.client_order_id
-            if isinstance(command, Cancel | Amend):
-                assert order in self.alive, "touches only what lives"
-                assert order in self.acknowledged, "an order under way is not touched"
-                assert order not in self.cancelling, "never two requests under way"
-                self.cancelling.add(order)
-        self.sent += commands
-
-    def _check_place(self, place: Place, tick: Tick) -> None:
-        assert self.engine.state is RunState.RUNNING, "only a running session adds orders"
-        assert not tick.stale and tick.ask_ticks is not None and tick.bid_ticks is not None, "never on data like these"
-        others = self.alive.values()
-        assert place.level_id not in {other.level_id for other in others}, "one order per key, always"
-        assert place.price_ticks not in {other.price_ticks for other in others}, "one order per price"
-        if place.side is Side.BUY:
-            assert place.price_ticks < tick.ask_ticks
-        else:
-            assert place.price_ticks > tick.bid_ticks
-
-    def step(self, event: Event) -> None:
-        """Deliver an event; only ticks make the engine add anything."""
-        commands = self.engine.step(event, self.now)
-        assert all(isinstance(command, Cancel | LookUp) for command in commands)
-        self._take(commands)
-
-    # --- the venue's turn ------------------------------------------------------------------------------------------
-
-    def arrive(self, index: int = 0, *, accept: bool = True) -> None:
-        """Let a command reach the venue."""
-        command = self.sent.pop(index % len(self.sent))
-        order = command.client_order_id
-        if isinstance(command, Place):
-            state = OrderState.OPEN if accept else OrderState.REJECTED
-            if accept:
-                self.resting[order] = command.quantity_lots
-            self.answers.append(OrderUpdate(client_order_id=order, state=state, ts_ns=self.now))
-        elif isinstance(command, LookUp):
-            self.answers += [*self.trades_of.get(order, ()), self._look(order)]
-        elif isinstance(command, Amend):
-            self._amend(command)
-        elif self.resting.pop(order, None) is None:
-            self.answers.append(CancelRejected(client_order_id=order, ts_ns=self.now))
-        else:
-            self.answers.append(OrderUpdate(client_order_id=order, state=OrderState.CANCELLED, ts_ns=self.now))
-
-    def _amend(self, command: Amend) -> None:
-        order = command.client_order_id
-        left = command.quantity_lots - self.traded.get(order, 0)
-        if order not in self.resting:
-            self.answers.append(AmendRejected(client_order_id=order, ts_ns=self.now))
-        elif left <= 0:
-            del self.resting[order]
-            self.answers.append(OrderUpdate(client_order_id=order, state=OrderState.CANCELLED, ts_ns=self.now))
-        else:
-            self.resting[order] = left
-            price, lots = command.price_ticks, command.quantity_lots
-            self.answers.append(Amended(client_order_id=order, price_ticks=price, quantity_lots=lots, ts_ns=self.now))
-
-    def _look(self, order: str) -> LookedUp:
-        state = OrderState.OPEN if order in self.resting else OrderState.CANCELLED
-        return LookedUp(client_order_id=order, ts_ns=self.now, state=state, filled_lots=self.traded.get(order, 0))
-
-    def trade(self, order: str, lots: int) -> None:
-        """Fill a resting order, wholly or in part."""
-        lots = min(lots, self.resting[order])
-        self.traded[order] = self.traded.get(order, 0) + lots
-        self.resting[order] -= lots
-        if not self.resting[order]:
-            del self.resting[order]
-        self.trades += 1
-        self.answers.append(self.fill_event(order, lots, f"t{self.trades}"))
-        self.trades_of.setdefault(order, []).append(self.answers[-1])  # type: ignore[arg-type]
-
-    def fill_event(self, order: str, lots: int, trade_id: str) -> OrderFilled:
-        """Return the event of a fill."""
-        known = self.alive.get(order)
-        return OrderFilled(
-            client_order_id=order, trade_id=trade_id, price_ticks=known.price_ticks if known else MID, quantity_lots=lots,
-            commission=Decimal("0.01"), commission_asset="USDT", ts_ns=self.now, is_maker=True,
-        )  # fmt: skip
-
-    def deliver(self, index: int = 0) -> None:
-        """Let an answer reach the engine, and keep our own books of it."""
-        event = self.answers.pop(index % len(self.answers))
-        self.delivered.append(event)
-        order = event.client_order_id  # type: ignore[union-attr]
-        # Our own books first: what the event makes the engine ask for is checked against them.
-        if isinstance(event, CancelRejected | AmendRejected | Amended | LookedUp):
-            self.cancelling.discard(order)
-        self.acknowledged.add(order)
-        if isinstance(event, Amended) and order in self.alive:
-            self.alive[order] = dataclasses.replace(
-                self.alive[order], price_ticks=event.price_ticks, quantity_lots=event.quantity_lots
-            )
-        if isinstance(event, OrderFilled) and event.trade_id not in self.booked:
-            side = 1 if order.split("-")[1][0] == "B" else -1
-            self.position += side * event.quantity_lots
-            self.booked.add(event.trade_id)
-            self.filled[order] = self.filled.get(order, 0) + event.quantity_lots
-        elif isinstance(event, OrderUpdate | LookedUp) and event.state is not None and event.state.terminal:
-            self.told[order] = event.filled_lots or 0
-        self.step(event)
-        filled = self.filled.get(order, 0)
-        if order in self.alive and (
-            filled >= self.told.get(order, 1 << 60) or filled >= self._whole(order) and order not in self.resting
-        ):
-            self._ended(order)
-
-    def _whole(self, order: str) -> int:
-        """Lots at which the engine is sure that the order is full: never while an amend may have made it larger."""
-        own = self.engine.orders.by_id.get(order)
-        return 1 << 60 if own is not None and own.wish is not None else self.alive[order].quantity_lots
-
-    def _ended(self, order: str) -> None:
-        self.alive.pop(order, None)
-        self.cancelling.discard(order)
-
-    def flush(self) -> None:
-        """Let everything arrive, in order."""
-        while self.sent:
-            self.arrive()
-        while self.answers:
-            self.deliver()
-
-    def settle(self, mid: int = MID, half_spread: int = 1) -> None:
-        """Tick until the engine asks for nothing any more."""
-        for _ in range(30):
-            self.flush()
-            if not self.tick(mid, half_spread) and not self.sent:
-                return
-        raise AssertionError("the engine never comes to rest")
-
-    # --- looking ---------------------------------------------------------------------------------------------------
-
-    def levels(self) -> dict[str, int]:
-        """Return the price of every live order by level."""
-        return {place.level_id: place.price_ticks for place in self.alive.values()}
-
-    def order_at(self, level: str) -> str:
-        """Return the id of the live order of a level."""
-        return next(order for order, place in self.alive.items() if place.level_id == level)
-
-
-def venue(grid: GridConfig = GRID, **limits: Any) -> Venue:
-    """Return a venue with an engine that has not seen anything yet."""
-    return Venue(Config(grid=grid, limits=Limits(**limits)))
-
+from tests.execution.desk import GRID, INSTRUMENT, MID, Venue, venue
 
 # --- anything that can happen, in any order --------------------------------------------------------------------------------
 
@@ -262,14 +47,19 @@ CONFIGS = [
 ]
 
 
+#: None of them is a gate: a session either does what it would do without, or has ended.
+LIMITS = [Limits(), Limits(), Limits(max_drawdown="0.1"), Limits(max_loss_per_day="0.2"), Limits(max_orders_per_s=2)]
+
+
 class AnyOrderOfEvents(RuleBasedStateMachine):
     """Ticks, answers, fills and repeats in any order and with any delay."""
 
-    @initialize(grid=st.sampled_from(CONFIGS))
-    def begin(self, grid: GridConfig) -> None:
+    @initialize(grid=st.sampled_from(CONFIGS), limits=st.sampled_from(LIMITS))
+    def begin(self, grid: GridConfig, limits: Limits) -> None:
         """Start with one of the grids."""
-        self.venue = Venue(Config(grid=grid))
+        self.venue = Venue(Config(grid=grid, limits=limits))
         self.mid = MID
+        self.held: int | None = None
 
     @rule(move=st.integers(-6, 6), half_spread=st.integers(1, 4), stale=st.booleans() | st.just(False))
     def tick(self, move: int, half_spread: int, stale: bool) -> None:
@@ -313,12 +103,17 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         if isinstance(event, OrderUpdate | OrderFilled):
             self.venue.step(event)
 
-    @rule(state=st.sampled_from([*[RunState.RUNNING] * 8, *[RunState.PAUSED] * 6, RunState.KILLED, RunState.STOPPED]))
+    @rule(
+        state=st.sampled_from([*[RunState.RUNNING] * 8, *[RunState.PAUSED] * 6, *[RunState.FLATTENING] * 4, *RunState])
+    )
     def set_state(self, state: RunState) -> None:
-        """The operator changes the state; nothing leads back from the end."""
-        final = RunState.STOPPED, RunState.KILLED
-        if self.venue.engine.state in final and state not in final:
+        """The operator changes the state; nothing leads back from the end, and from flattening only a pause does."""
+        final, now = (RunState.STOPPED, RunState.KILLED), self.venue.engine.state
+        if now in final and state not in final:
             with pytest.raises(ConfigError, match="for good"):
+                self.venue.step(SetState(state=state))
+        elif (now, state) == (RunState.FLATTENING, RunState.RUNNING):
+            with pytest.raises(ConfigError, match="the session is FLATTENING .RUNNING refused.; pause it first"):
                 self.venue.step(SetState(state=state))
         else:
             self.venue.step(SetState(state=state))
@@ -327,8 +122,13 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """When all is delivered and the market stands still, the orders are the plan's levels, or none."""
         here = self.venue
-        here.settle(self.mid)
         engine = here.engine
+        flattens = engine.state is RunState.FLATTENING and engine.watch.limits.max_orders_per_s is None
+        here.depth = 1_000
+        here.settle(self.mid)
+        if flattens:
+            assert (engine.state, engine.state_reason, engine.position.lots) == (RunState.PAUSED, "flat", 0)
+        here.depth = 3
         if engine.state is not RunState.RUNNING:
             assert not here.alive
             return
@@ -354,6 +154,20 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert len({order.ticks for order in own}) == len(own.by_id)
         busy = InFlight.CANCEL, InFlight.AMEND, InFlight.UNKNOWN
         assert {o for o in own.by_id if own.by_id[o].in_flight in busy} >= self.venue.cancelling
+
+    @invariant()
+    def flattening_only_ever_reduces(self) -> None:
+        """From the moment at which no order is left, what is held becomes less at the venue, and never changes its sign."""
+        here = self.venue
+        pending = [a for a in here.answers if isinstance(a, OrderFilled) and a.trade_id not in here.booked]
+        sides = {
+            a.trade_id: a.quantity_lots * (1 if a.client_order_id.split("-")[1][0] == "B" else -1) for a in pending
+        }
+        held = here.position + sum(sides.values())
+        alone = here.engine.state is RunState.FLATTENING and not [p for p in here.alive.values() if p.type != "IOC"]
+        if alone and self.held is not None:
+            assert held * self.held >= 0 and abs(held) <= abs(self.held)
+        self.held = held if alone else None
 
     @invariant()
     def the_position_is_the_sum_of_the_fills(self) -> None:
@@ -783,49 +597,35 @@ def test_max_notional_is_the_value_of_the_whole_side() -> None:
     assert {key.reason for key in desk.engine.refusals.counts} == {Reason.NOTIONAL_LIMIT}
 
 
-def test_shut_drawdown_gate_lets_only_risk_out() -> None:
-    """From max_drawdown on nothing is sent that adds to the position; orders that reduce it are."""
+def test_a_drawdown_kills_within_the_step_in_which_it_is_seen() -> None:
+    """From max_drawdown on nothing is sent any more: all orders are withdrawn, the position is kept, and the reason is said."""
     grid = GridConfig(planner="lattice", spacing_ticks=5, half_spread_ticks=5, levels=2, size="0.04")
     desk = venue(grid, max_drawdown="0.1")
     desk.settle()
     desk.trade(desk.order_at("BUY_199"), 4)  # .04 at 99.5
     desk.settle()
-    fallen = desk.tick(960)  # 3.5 * .04 = .14 lost
-    assert not [place for place in fallen if isinstance(place, Place) and place.side is Side.BUY]
+    standing = len(desk.alive)
+    assert desk.tick(960) == [], "3.5 * .04 and .01 of fees are lost, from a peak of .01"
+    engine = desk.engine
+    assert engine.state is RunState.KILLED and engine.epoch == 1 and engine.state_since_ns == desk.now
+    assert engine.state_reason == "drawdown 0.16 USDT is not below max_drawdown 0.1 USDT"
+    assert [type(command) for command in desk.sent] == [Cancel] * standing
     desk.settle(960)
-    buys = [level for level in desk.levels() if level.startswith("BUY")]
-    sells = [level for level in desk.levels() if level.startswith("SELL")]
-    assert buys == []  # the old ones were off the plan, new ones are blocked
-    assert sells == ["SELL_193"], "one order takes the position to flat; a second would open a short one"
-    assert Reason.DRAWDOWN in {key.reason for key in desk.engine.refusals.counts}
+    assert desk.levels() == {} and engine.position.lots == 4
 
 
-def test_with_the_gate_shut_the_way_out_follows_the_market() -> None:
-    """An order that reduces the position is moved to its new level; it does not count as risk on top of itself."""
-    desk = venue(GRID.replace(levels=1), max_drawdown="0.1")
-    desk.settle()
-    desk.trade(desk.order_at("BUY_1"), 4)
-    desk.flush()
-    desk.tick(960)
-    desk.settle(960)
-    assert desk.levels() == {"SELL_1": 965}
-
-
-def test_drawdown_gate_opens_when_equity_has_recovered() -> None:
-    """The gate follows equity: back above the limit, the grid is quoted again."""
+def test_a_killed_session_stays_so_when_equity_has_recovered() -> None:
+    """No market opens again what a limit has ended."""
     desk = venue(GRID.replace(recentre_bps=2_000), max_drawdown="0.1")
     desk.settle()
     desk.trade(desk.order_at("BUY_1"), 4)
     desk.flush()
-    assert [place for place in desk.tick(970) if isinstance(place, Place)] == []
-    assert [place.level_id for place in desk.tick(1_000) if isinstance(place, Place)] == ["BUY_1"]
-
-
-@pytest.mark.parametrize("limit", ["max_loss_per_day", "max_orders_per_s"])
-def test_a_limit_that_is_not_enforced_is_refused(limit: str) -> None:
-    """A limit is kept or refused, never ignored."""
-    with pytest.raises(ConfigError, match=f"limits.{limit} is not enforced yet; take it out rather than trust it"):
-        venue(**{limit: "1"})
+    assert desk.tick(970) == []
+    desk.flush()
+    assert desk.tick(1_000) == [] and desk.tick(1_100) == []
+    assert desk.alive == {} and desk.engine.state is RunState.KILLED
+    with pytest.raises(ConfigError, match="KILLED for good"):
+        desk.step(SetState(state=RunState.RUNNING))
 
 
 def test_a_limit_off_the_lot_is_refused_at_the_start() -> None:

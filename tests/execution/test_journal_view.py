@@ -32,6 +32,7 @@ from grinder_kit.model.event import (
     SetState,
     StreamLost,
     Tick,
+    Updated,
 )
 from grinder_kit.model.order import OrderState, OrderType, Side
 
@@ -69,6 +70,7 @@ WORDS: list[tuple[Any, str, str]] = [
     (Restarted(ts_ns=1), "a new process took over; what was under way is unknown", ""),
     (Resynced(ts_ns=1), "orders and fills agree with the venue", ""),
     (SetState(state=RunState.KILLED, reason="operator"), "the session is KILLED", "operator"),
+    (Updated(config="{}", ts_ns=1), "the session takes another configuration", "44136fa355b3"),
 ]
 
 

@@ -11,20 +11,21 @@ from typing import Any
 from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.journal import entries, rebuild
 from grinder_kit.execution.translate import is_ours
+from grinder_kit.venue.socket_port import SocketPort
 from tests.lab.laboratory import LAB, TAG
 from tests.lab.processes import CONFIG, a_venue, run_session
-from tests.lab.socket_port import SocketPort
+from tests.lab.truth import truth_of
 
 WRITES = 20
 
 
-def truth_of(number: int) -> dict[str, Any]:
+def truth_at(number: int) -> dict[str, Any]:
     """Return everything that the venue knows."""
 
     async def ask() -> dict[str, Any]:
         port = await SocketPort.connect(number)
         try:
-            return await port.truth()
+            return await truth_of(port)
         finally:
             await port.close()
 
@@ -41,7 +42,7 @@ def test_a_session_killed_between_any_two_writes_recovers(tmp_path: Path) -> Non
                 run += 1
                 assert run_session(number, path, run, kill_at=(write, when)) == -signal.SIGKILL
         assert run_session(number, path, run + 1, seconds=5.0) == 0
-        truth = truth_of(number)
+        truth = truth_at(number)
     engine = ExecutionEngine(LAB, CONFIG, tag=TAG)
     rebuild(entries(path), engine)
     assert truth["violations"] == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grinder_kit.execution.own_orders import LiveOrders, OwnOrders, base36, key_of
 from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.order import InFlight, OrderState, OrderType, Side
+from grinder_kit.model.order import InFlight, OrderState, Side
 
 BTC = Instrument(symbol="BTCUSDT", venue="v", base="BTC", quote="USDT", tick=Decimal("0.1"), lot=Decimal("0.001"))
 
@@ -160,7 +160,7 @@ def test_events_of_unknown_orders_are_counted_and_change_nothing() -> None:
 def test_live_orders_are_shown_as_values() -> None:
     """The view by level id shows Decimals and follows the register."""
     own = orders()
-    view = LiveOrders(own, BTC, OrderType.POST_ONLY)
+    view = LiveOrders(own, BTC)
     assert len(view) == 0 and "SELL_12" not in view
     order = own.add("S12", -1, 600_001, 20, 3)
     own.fill(order.client_order_id, 5, 4)

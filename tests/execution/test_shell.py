@@ -153,6 +153,26 @@ def test_a_pause_keeps_the_position_and_resumes() -> None:
     on_the_lab(work)
 
 
+@pytest.mark.parametrize("bits", [[3.0], [0.1] * 30, [0.2] * 15, [0.35] * 8 + [0.2]])
+def test_a_session_that_is_run_bit_by_bit_decides_at_the_same_times(bits: list[float]) -> None:
+    """Stopping between two steps loses none: the lattice of steps is that of the session, not of the call."""
+    looks: list[int] = []
+
+    async def work(shell: Shell, venue: SimulatedVenue, port: FaultyPort) -> None:
+        decide = shell.decide
+
+        def noted() -> None:
+            looks.append(shell.now_ns() - shell.started_ns)
+            decide()
+
+        shell.decide = noted  # type: ignore[method-assign]
+        for seconds in bits:
+            await shell.run(seconds)
+
+    on_the_lab(work)
+    assert looks == [200_000_000 * n for n in range(1, 16)]
+
+
 def test_a_gap_in_the_stream_shuts_the_gates_until_orders_and_fills_agree() -> None:
     """Nothing that adds risk is sent between StreamLost and the answer of the venue."""
     slow = Fault(kind=FaultKind.SLOW_ANSWER, delay_s=1.0)
@@ -183,7 +203,28 @@ def test_what_nobody_foresaw_kills_the_session() -> None:
         await venue.clock.sleep(2)
         assert await venue.get_open_orders(LAB.symbol) == ()
 
-    on_the_lab(work)
+    on_the_lab(work, **{"grid.recentre_bps": 200})
+
+
+def test_a_broken_limit_kills_withdraws_and_is_written_down(tmp_path: Path) -> None:
+    """The kill is an event of the journal: a session that is built again from it is killed too, and says why."""
+    path = tmp_path / "session.db"
+
+    async def work(shell: Shell, venue: SimulatedVenue, port: FaultyPort) -> None:
+        await shell.run(60)
+        engine = shell.engine
+        assert engine.breach is not None and engine.state is RunState.KILLED and shell.failure is None
+        assert engine.state_reason == engine.breach.text and engine.breach.limit == "max_loss_per_day"
+        assert shell.ended and await venue.get_open_orders(LAB.symbol) == ()
+        assert engine.position.lots and LAB.quantity(engine.position.lots) == venue.position, "the position is kept"
+        again = ExecutionEngine(LAB, engine.config, amend_rule=AmendRule.MODIFY)
+        rebuild(entries(path), again)
+        assert (again.state, again.state_reason) == (RunState.KILLED, engine.breach.text)
+        assert again.state_since_ns == engine.state_since_ns and again.digest() == engine.digest()
+
+    on_the_lab(
+        work, journal=path, **{"limits.max_loss_per_day": "1", "execution.maker_fee_bps": 50, "grid.recentre_bps": 200}
+    )
 
 
 def test_without_its_journal_a_session_only_withdraws(tmp_path: Path) -> None:
@@ -259,8 +300,8 @@ def test_a_closed_session_sends_nothing_any_more() -> None:
     on_the_lab(work, script, **{"retry.base_delay_ms": 5000})
 
 
-def test_a_restart_keeps_the_centre_and_the_peak_of_the_drawdown_gate(tmp_path: Path) -> None:
-    """What no event tells is written at the step in which it changes, so that a restart is no way round the gate."""
+def test_a_restart_keeps_the_centre_and_what_losses_are_counted_from(tmp_path: Path) -> None:
+    """What no event tells is written at the step in which it changes, so that a restart is no way round a limit."""
     path = tmp_path / "session.db"
 
     async def work(shell: Shell, venue: SimulatedVenue, port: FaultyPort) -> None:
@@ -269,7 +310,9 @@ def test_a_restart_keeps_the_centre_and_the_peak_of_the_drawdown_gate(tmp_path: 
         rebuild(entries(path), again)
         kept, told = shell.engine.state_to_keep(), again.state_to_keep()
         assert kept is None, "nothing has changed since the last step"
-        assert told is not None and Decimal(told["peak"]) == shell.engine._peak > 0
+        marks = shell.engine.watch.marks
+        assert told is not None and Decimal(told["peak"]) == marks.peak > 0
+        assert (told["day"], Decimal(told["day_start"])) == (marks.day, 0)
         assert told["centre2"] == shell.engine.planner.centre2  # type: ignore[attr-defined]
 
     on_the_lab(

@@ -22,9 +22,9 @@ from grinder_kit.execution.translate import is_ours
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.order import Order
 from grinder_kit.venue.simulated import SimulatedVenue
+from grinder_kit.venue.socket_port import SocketPort
 from tests.lab.laboratory import CAPABILITIES, LAB, TAG, LabMarket
-from tests.lab.socket_port import SocketPort
-from tests.lab.socket_venue import SocketVenue
+from tests.lab.truth import Truth
 
 SPEED = 20.0
 CONFIG = Config(
@@ -47,18 +47,10 @@ def serve(pipe: Connection) -> None:
 
     async def main() -> None:
         async with SimulatedVenue(
-            LabMarket(3, 600), execution=CONFIG.execution, capabilities=CAPABILITIES, speed=SPEED
+            LabMarket(3, 2_400), execution=CONFIG.execution, capabilities=CAPABILITIES, speed=SPEED
         ) as venue:
-            served = SocketVenue(
-                venue,
-                venue,
-                LAB,
-                venue.clock,
-                speed=SPEED,
-                watch=two_under_one_key,
-                known=lambda: venue.orders,
-                tick_every_s=0.1,
-            )
+            truth = Truth(venue, LAB, venue.clock, watch=two_under_one_key, known=lambda: venue.orders)
+            served = truth.serve(venue, speed=SPEED, tick_every_s=0.1)
             pipe.send(await served.start())
             await served.stopped.wait()
             await served.close()
@@ -73,7 +65,7 @@ def a_venue() -> Iterator[int]:
     process = PROCESSES.Process(target=serve, args=(there,), daemon=True)
     process.start()
     try:
-        assert here.poll(60), "the venue did not start"
+        assert here.poll(120), "the venue did not start"
         yield int(here.recv())
     finally:
         process.kill()

@@ -294,6 +294,20 @@ def test_what_is_written_is_read_back(config: Config) -> None:
     assert repr(again) == repr(config)
 
 
+@given(configs())
+def test_the_canonical_text_is_read_back(config: Config) -> None:
+    """Everything but the provenance comes back, with the same text."""
+    again = Config.from_canonical(config.canonical())
+    assert again == config.replace(provenance=Provenance()) and again.canonical() == config.canonical()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "17", "{", '{"grid":'])
+def test_what_is_no_canonical_text_is_refused(text: str) -> None:
+    """It says what it got."""
+    with pytest.raises(ConfigError, match="is no configuration in JSON"):
+        Config.from_canonical(text)
+
+
 def test_file_explains_its_keys() -> None:
     """Every key that is written carries its meaning and unit."""
     for line in format_config(GRID).splitlines():

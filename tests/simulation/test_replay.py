@@ -497,3 +497,41 @@ def test_a_recording_of_a_later_schema_is_refused(recorded: Recording, tmp_path:
     pl.concat(list(recorded.batches())).write_parquet(target, metadata={METADATA_KEY: json.dumps(metadata)})
     with pytest.raises(DataError, match="later.parquet.*schema"):
         Recording.open(target)
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------
+
+
+def a_fall() -> Script:
+    """Return a market in which a buy at 990 fills at 1 s and mid falls from 1,000 to 951 at 3 s; it ends at 15 s."""
+    script = calm().trade(1_000, "sell", 990, 8)
+    script.depth(
+        3_000, ("buy", 999, 0), ("buy", 990, 0), ("buy", 980, 0), ("buy", 970, 0), ("buy", 950, 5), ("sell", 952, 5)
+    )
+    return script.depth(15_000, ("buy", 900, 1))
+
+
+def test_a_replay_that_breaks_a_limit_is_killed_and_keeps_its_position() -> None:
+    """From that step on its orders are withdrawn and nothing is sent; the result says when, and why."""
+    config = CONFIG.replace(**{"limits.max_drawdown": "0.05", "grid.levels_down": 1})
+    result = replay(a_fall().market(), config)
+    assert result.killed == {  # .02 bought at 99.0, marked at 100.0 and then at 95.1
+        "ts_ns": START + 3_000 * MS,
+        "reason": "drawdown 0.098 USDT is not below max_drawdown 0.05 USDT",
+    }
+    assert result.summary["position"] == Decimal("0.04"), "the next buy filled in the fall; both are kept to the end"
+    assert result.end_ns == START + 14_900 * MS, "the market is played to its end"
+    orders = result.orders
+    assert orders["ended_ns"].is_not_null().all() and (orders["sent_ns"] < result.killed["ts_ns"]).all()
+    line = next(line for line in repr(result).splitlines() if line.startswith("killed"))
+    assert "2023-11-14 22:13:23" in line and line.endswith(f"UTC: {result.killed['reason']}")
+    assert result.killed["reason"] in result._repr_html_()
+    assert json.loads(json.dumps(result.to_json()))["killed"] == result.killed
+
+
+def test_a_replay_within_its_limits_is_the_same_as_without(recorded: Recording) -> None:
+    """Limits that nothing breaks change no order and no fill, and the result says that nothing was killed."""
+    wide = {"limits.max_drawdown": "1000", "limits.max_loss_per_day": "1000", "limits.max_orders_per_s": "1000"}
+    limited, free = replay(recorded, BUSY.replace(**wide)), replay(recorded, BUSY)
+    assert limited.fills.equals(free.fills) and limited.orders.equals(free.orders)
+    assert limited.killed is None and limited.to_json()["killed"] is None and "killed" not in repr(limited)

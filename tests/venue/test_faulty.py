@@ -146,12 +146,12 @@ def test_slow_request_is_answered_when_it_arrives() -> None:
 
 
 def test_slow_request_beyond_the_receive_window_is_refused() -> None:
-    """An order that arrives too late is refused as EXPIRED_REQUEST; a question that does has merely failed."""
+    """An order that arrives too late is refused as OUTSIDE_RECV_WINDOW; a question that does has merely failed."""
 
     async def scene(port: FaultyPort, venue: MemoryPort, clock: LoopClock) -> None:
         with pytest.raises(OrderRejectedError) as error:
             await port.place_order(order_request())
-        assert error.value.reason == "EXPIRED_REQUEST"
+        assert error.value.reason == "OUTSIDE_RECV_WINDOW"
         with pytest.raises(ConnectivityError):
             await port.get_order(SYMBOL, client_order_id=ID)
         assert venue.calls == []

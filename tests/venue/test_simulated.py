@@ -89,9 +89,8 @@ def test_an_order_that_has_not_arrived_is_not_known() -> None:
 
     async def work(venue: SimulatedVenue) -> None:
         placing = asyncio.ensure_future(venue.place_order(order()))
-        asked = venue._orders  # at the exchange, not arrived: PENDING
         await asyncio.sleep(0)
-        assert [one.state for one in asked.values()] == [OrderState.PENDING]
+        assert [one.state for one in venue.orders] == [OrderState.PENDING]  # at the exchange, not arrived
         assert await venue.get_open_orders(LAB.symbol) != () or placing.done()
         await placing
 

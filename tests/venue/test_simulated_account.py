@@ -25,7 +25,7 @@ from grinder_kit.model.event import FundingPaid
 from grinder_kit.model.fill import Fill
 from grinder_kit.model.instrument import Contract
 from grinder_kit.model.order import CancelRequest, Order, OrderRequest, OrderState, OrderType, Side
-from grinder_kit.venue import simulated
+from grinder_kit.venue import exchange_side
 from grinder_kit.venue.simulated import SimulatedVenue
 from tests.kernel.markets import Kernel
 from tests.lab.laboratory import LAB, START, LabMarket
@@ -360,7 +360,7 @@ def test_an_amend_does_what_the_venue_s_rule_says(rule: AmendRule) -> None:
 
 def test_an_open_order_outlives_the_ended_ones_that_had_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgetting an order that ended long ago does not lose the open one that was given its id."""
-    monkeypatch.setattr(simulated, "ENDED_KEPT", 2)
+    monkeypatch.setattr(exchange_side, "ENDED_KEPT", 2)
 
     async def work(venue: SimulatedVenue) -> None:
         await venue.place_order(order(1))

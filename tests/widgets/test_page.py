@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import shutil
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +18,7 @@ import grinder_widgets as gw
 from grinder_kit.model.instrument import Contract, Instrument
 from grinder_kit.simulation.sensitivity import QUEUES, fill_sensitivity
 from grinder_widgets import page
+from tests.browser.chromium import running_chromium
 
 ORDER = ["verdict", "assumptions", "money", "fills", "round-trips", "trust", "position", "refused", "origin"]
 
@@ -237,22 +236,9 @@ def test_sensitivity_refuses_a_result_of_another_configuration(
 
 @pytest.fixture(scope="module")
 def browser() -> Any:
-    """Return a running Chromium; skips where there is none, fails where it is required."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        reason = "no Chromium or no playwright; apt-get install chromium, pip install -e '.[browser]'"
-        if os.environ.get("GRINDER_REQUIRE_DATA") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=flags)
+    """Return a running Chromium."""
+    with running_chromium() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

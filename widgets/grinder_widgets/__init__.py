@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grinder_widgets import figures, ladder, theme
+    from grinder_widgets.beacon import Beacon
     from grinder_widgets.page import report
+    from grinder_widgets.session_panel import SessionPanel
 
-__all__ = ["figures", "ladder", "report", "theme"]
+__all__ = ["Beacon", "SessionPanel", "figures", "ladder", "report", "theme"]
+
+#: Names that stand in a module of another name.
+_HOME = {"Beacon": "beacon", "SessionPanel": "session_panel", "report": "page"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'grinder_widgets' has no attribute {name!r}")
-    if name == "report":
-        value = import_module("grinder_widgets.page").report
+    if name in _HOME:
+        value = getattr(import_module(f"grinder_widgets.{_HOME[name]}"), name)
     else:
         value = import_module(f"grinder_widgets.{name}")
     globals()[name] = value

@@ -55,14 +55,16 @@ def equity(frame: pl.DataFrame, asset: str, *, theme: Palette = LIGHT) -> Any:
     net = _floats(frame["equity"])
     fees, funding = -_floats(frame["commission"]), _floats(frame["funding"])
     digits = money_digits(*net, *fees)
-    lines = [
-        ("grid (paired fills)", _floats(frame["grid"]), {"color": theme.gain, "width": 1.3}),
-        ("trend (open lots)", _floats(frame["trend"]), {"color": theme.accent, "width": 1.3, "dash": "dot"}),
-        ("fees", fees, {"color": theme.loss, "width": 1.3, "dash": "dashdot"}),
-    ]
-    if funding.any():
-        lines.append(("funding", funding, {"color": theme.buy, "width": 1.3, "dash": "longdash"}))
-    lines.append(("net", net, {"color": theme.text, "width": 2.4}))
+    parts = {
+        "grid": _floats(frame["grid"]),
+        "trend": _floats(frame["trend"]),
+        "fees": fees,
+        "funding": funding,
+        "net": net,
+    }
+    if not funding.any():
+        del parts["funding"]
+    lines = [(name, parts[part], line) for part, (name, line) in profit_lines(theme).items() if part in parts]
     figure = new_figure(theme, "Net profit and what it is made of", "", height=360)
     drawn = 0
     for name, values, line in lines:
@@ -76,6 +78,17 @@ def equity(frame: pl.DataFrame, asset: str, *, theme: Palette = LIGHT) -> Any:
     _time_axis(figure)
     figure.update_yaxes(title_text=f"since the start, {asset}")
     return figure
+
+
+def profit_lines(theme: Palette) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the name and look of each line of a profit; the parts, and then their sum."""
+    return {
+        "grid": ("grid (paired fills)", {"color": theme.gain, "width": 1.3}),
+        "trend": ("trend (open lots)", {"color": theme.accent, "width": 1.3, "dash": "dot"}),
+        "fees": ("fees", {"color": theme.loss, "width": 1.3, "dash": "dashdot"}),
+        "funding": ("funding", {"color": theme.buy, "width": 1.3, "dash": "longdash"}),
+        "net": ("net", {"color": theme.text, "width": 2.4}),
+    }
 
 
 def waterfall(identity: Identity, asset: str, *, theme: Palette = LIGHT) -> Any:
@@ -103,10 +116,7 @@ def waterfall(identity: Identity, asset: str, *, theme: Palette = LIGHT) -> Any:
         f"Residual of the identity, checked against a second ledger: {residual} {asset}",
         height=360,
     )
-    base = np.cumsum([0.0, *(value for _, value in parts)])
-    bars = [(name, float(start), value) for (name, value), start in zip(parts, base, strict=False)] + [
-        ("net", 0.0, net)
-    ]
+    bars = waterfall_steps(parts, net)
     ends = [start + value for _, start, value in bars]
     figure.add_scatter(
         x=[x for i in range(len(bars) - 1) for x in (i + 0.36, i + 0.64, None)],
@@ -117,7 +127,7 @@ def waterfall(identity: Identity, asset: str, *, theme: Palette = LIGHT) -> Any:
         colour = theme.text if name == "net" else theme.loss if value < 0 else theme.gain
         figure.add_bar(
             x=[i], y=[value], base=[start], width=0.72, name=name, showlegend=False,
-            marker=_marker(colour, hatched=value < 0, theme=theme),
+            marker=marker(colour, hatched=value < 0, theme=theme),
             hovertemplate=f"{name}: {number(value, digits, sign=True)} {asset}<extra></extra>",
         )  # fmt: skip
     low, high = min(0.0, *ends), max(0.0, *ends)
@@ -136,6 +146,15 @@ def waterfall(identity: Identity, asset: str, *, theme: Palette = LIGHT) -> Any:
     figure.update_xaxes(showgrid=False, zeroline=False, ticks="")
     figure.update_yaxes(title_text=asset, range=[low - room * 1.2 * (low < 0), high + room])
     return figure
+
+
+def waterfall_steps(parts: list[tuple[str, float]], net: float) -> list[tuple[str, float, float]]:
+    """Return the bars of a waterfall as name, start and value: each part begins where the last ended, and net at zero."""
+    starts = np.cumsum([0.0, *(value for _, value in parts)])
+    return [
+        *((name, float(start), value) for (name, value), start in zip(parts, starts, strict=False)),
+        ("net", 0.0, net),
+    ]
 
 
 # --- market and fills ------------------------------------------------------------------------------------------------
@@ -174,10 +193,7 @@ def price_with_fills(
         hovertemplate=f"mid %{{y:,.{tick + 1}f}}<br>%{{x|%H:%M:%S.%L}} UTC<extra></extra>",
     )  # fmt: skip
     size = 10 if len(marks) <= 400 else 7
-    for side, word, symbol, colour in (
-        ("BUY", "Buy", "triangle-up", theme.buy),
-        ("SELL", "Sell", "triangle-down", theme.sell),
-    ):
+    for side, word, symbol, colour in fill_marks(theme):
         part = marks.filter(pl.col("side") == side)
         figure.add_scatter(
             x=_ms(part["ts_ns"]), y=_floats(part["price"]), mode="markers", name=f"{word.lower()} ({count(len(part))})",
@@ -190,6 +206,11 @@ def price_with_fills(
     if not len(at):
         _nothing(figure, "no mid was known at any decision", theme)
     return figure
+
+
+def fill_marks(theme: Palette) -> tuple[tuple[str, str, str, str], ...]:
+    """Return how fills of each side are marked: side, word, symbol, colour."""
+    return ("BUY", "Buy", "triangle-up", theme.buy), ("SELL", "Sell", "triangle-down", theme.sell)
 
 
 def _fill_words(part: pl.DataFrame, word: str, instrument: Instrument) -> list[str]:
@@ -222,29 +243,37 @@ def round_trips(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
     if not len(values):
         _nothing(figure, "no round trip was completed", theme)
         return figure
-    edges = bins(values)
-    number_in, outside = counts(values, edges)
-    middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    digits = max(1, int(np.ceil(-np.log10(width))))
-    for name, chosen, colour in (("loss", middle < 0, theme.loss), ("gain", middle > 0, theme.gain)):
-        chosen = chosen & (number_in > 0)  # an empty bar would still draw its outline
-        figure.add_bar(
-            x=middle[chosen], y=number_in[chosen], width=width * 0.94,
-            name=f"{name} ({count(int(number_in[chosen].sum()))})", marker=_marker(colour, hatched=name == "loss", theme=theme),
-            customdata=np.stack((edges[:-1][chosen], edges[1:][chosen]), axis=1),
-            hovertemplate=f"%{{customdata[0]:+.{digits}f}} to %{{customdata[1]:+.{digits}f}} bps: %{{y:,}} round trips<extra></extra>",
-        )  # fmt: skip
-    median, top = float(np.median(values)), float(number_in.max())
-    figure.add_scatter(
-        x=[median, median], y=[0, top * 1.05], mode="lines", name=f"median {bps(median)}",
-        line={"color": theme.text, "width": 2, "dash": "dot"}, hoverinfo="skip",
-    )  # fmt: skip
+    traces, outside = trip_bars(values, theme)
+    figure.add_traces(traces)
     held = float(frame["hold_time_ms"].median() or 0) / 1000  # type: ignore[arg-type]
     said = f"{count(len(values))} round trips, first in first out; half were held longer than {duration(held)}"
     if outside:
         said += f"; the outer bars hold {count(outside)} from beyond the axis"
     figure.update_layout(title_subtitle_text=said, bargap=0)
     return figure
+
+
+def trip_bars(values: Floats, theme: Palette) -> tuple[list[dict[str, Any]], int]:
+    """Return the traces of a histogram of profits in bps (losses, gains, median), and how many lay beyond its axis."""
+    edges = bins(values)
+    number_in, outside = counts(values, edges)
+    middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    digits = max(1, int(np.ceil(-np.log10(width))))
+    traces: list[dict[str, Any]] = []
+    for name, chosen, colour in (("loss", middle < 0, theme.loss), ("gain", middle > 0, theme.gain)):
+        chosen = chosen & (number_in > 0)  # an empty bar would still draw its outline
+        traces.append({
+            "type": "bar", "x": middle[chosen], "y": number_in[chosen], "width": width * 0.94,
+            "name": f"{name} ({count(int(number_in[chosen].sum()))})", "marker": marker(colour, hatched=name == "loss", theme=theme),
+            "customdata": np.stack((edges[:-1][chosen], edges[1:][chosen]), axis=1),
+            "hovertemplate": f"%{{customdata[0]:+.{digits}f}} to %{{customdata[1]:+.{digits}f}} bps: %{{y:,}} round trips<extra></extra>",
+        })  # fmt: skip
+    median, top = float(np.median(values)), float(number_in.max())
+    traces.append({
+        "type": "scatter", "x": [median, median], "y": [0, top * 1.05], "mode": "lines", "name": f"median {bps(median)}",
+        "line": {"color": theme.text, "width": 2, "dash": "dot"}, "hoverinfo": "skip",
+    })  # fmt: skip
+    return traces, outside
 
 
 def markout(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
@@ -359,8 +388,10 @@ def refusals(frame: pl.DataFrame, *, theme: Palette = LIGHT) -> Any:
         side, reason, episodes, seconds: `Result.refusals`.
     theme : Palette
     """
-    by = frame.group_by("reason", "side").agg(
-        pl.col("seconds").sum(), pl.col("episodes").sum(), pl.len().alias("levels")
+    by = (
+        frame.group_by("reason", "side")
+        .agg(pl.col("seconds").sum(), pl.col("episodes").sum(), pl.len().alias("levels"))
+        .sort("reason", "side")
     )
     order = by.group_by("reason").agg(pl.col("seconds").sum()).sort("seconds", "reason")["reason"].to_list()
     figure = new_figure(
@@ -478,11 +509,13 @@ def _dress(figure: Any, theme: Palette, title: str, subtitle: str, *, height: in
     figure.update_layout(title_text=title, title_subtitle_text=subtitle, height=height, uirevision="grinder")
 
 
-def _marker(colour: str, *, hatched: bool, theme: Palette) -> dict[str, Any]:
-    marker: dict[str, Any] = {"color": colour, "line": {"color": colour, "width": 1}}
+def marker(colour: str | list[str], *, hatched: bool | list[bool], theme: Palette) -> dict[str, Any]:
+    """Return the look of bars, for all of them or for each; losses are hatched."""
+    look: dict[str, Any] = {"color": colour, "line": {"color": colour, "width": 1}}
     if hatched:
-        marker["pattern"] = {"shape": "/", "fgcolor": theme.paper, "solidity": 0.22, "size": 7, "fillmode": "overlay"}
-    return marker
+        shape = ["/" if one else "" for one in hatched] if isinstance(hatched, list) else "/"
+        look["pattern"] = {"shape": shape, "fgcolor": theme.paper, "solidity": 0.22, "size": 7, "fillmode": "overlay"}
+    return look
 
 
 def _nothing(figure: Any, text: str, theme: Palette) -> None:

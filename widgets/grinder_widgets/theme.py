@@ -78,8 +78,17 @@ REPLAY = Banner(word="REPLAY", icon="↻", background="#6A3D7C")
 PAPER = Banner(word="PAPER", icon="✎", background="#00568F", border="dotted")
 LIVE_ARMED = Banner(word="LIVE ARMED", icon="!", background="#B00020", border="double")
 LIVE_UNARMED = Banner(word="LIVE UNARMED", icon="○", background="#F2C14E", ink="#1A1D21", border="double")
+LIVE = Banner(word="LIVE", icon="!", background="#B00020", border="double")
 STALE = Banner(word="STALE", icon="…", background="#4A5058")
 KILLED = Banner(word="KILLED", icon="×", background="#000000")
+NO_SESSION = Banner(word="NO SESSION", icon="○", background="#4A5058")
+STARTING = Banner(word="STARTING", icon="»", background="#4A5058")
+PAUSED = Banner(word="PAUSED", icon="‖", background="#3D4A66")
+FLATTENING = Banner(word="FLATTENING", icon="↓", background="#7A4300")
+STOPPED = Banner(word="STOPPED", icon="■", background="#2B3036")
+UNATTENDED = Banner(word="UNATTENDED", icon="!", background="#F2C14E", ink="#1A1D21")
+#: What is open at the venue is not known.
+UNKNOWN_ORDERS = Banner(word="NOT ANSWERING", icon="!", background="#B00020")
 
 
 def template(palette: Palette = LIGHT) -> dict[str, Any]:
@@ -182,6 +191,18 @@ def interval(low: float | None, high: float | None, digits: int) -> str:
     return f"[{number(low, digits, sign=True)}, {number(high, digits, sign=True)}]"
 
 
+def probability(value: float | None) -> str:
+    """Return a probability to two decimals, without the zero before the point.
+
+    Examples
+    --------
+    >>> probability(0.431), probability(1.0), probability(None)
+    ('.43', '1.00', '–')
+    """
+    text = number(value, 2)
+    return text[1:] if text.startswith("0.") else text
+
+
 def count(value: int | None) -> str:
     """Return a count: whole below ten thousand, then in thousands and millions; ``?`` when it is not known.
 
@@ -197,19 +218,24 @@ def count(value: int | None) -> str:
     return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.3g}M"
 
 
-def utc(ts_ns: int | None, *, date: bool = False) -> str:
-    """Return a time of the day in UTC to the millisecond, with the zone; ``?`` when it is not known.
+def utc(ts_ns: int | None, *, date: bool = False, ms: bool = True) -> str:
+    """Return a time of the day in UTC, to the ms or the second, with the zone; ``?`` where it is not known or no calendar reaches.
 
     Examples
     --------
     >>> utc(1_723_125_802_418_000_000), utc(1_723_125_802_418_000_000, date=True), utc(None)
     ('14:03:22.418 UTC', '2024-08-08 14:03:22.418 UTC', '?')
+    >>> utc(1_723_125_802_418_000_000, ms=False)
+    '14:03:22 UTC'
     """
     if ts_ns is None:
         return UNKNOWN
     seconds, rest = divmod(ts_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:{'%Y-%m-%d ' if date else ''}%H:%M:%S}.{rest // 1_000_000:03d} UTC"
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return UNKNOWN
+    return f"{moment:{'%Y-%m-%d ' if date else ''}%H:%M:%S}{f'.{rest // 1_000_000:03d}' if ms else ''} UTC"
 
 
 def duration(seconds: float) -> str:

@@ -1,22 +1,24 @@
-"""The client of a SocketVenue: a port and a market like any other, for a session in a process of its own."""
+"""The client of a ServedVenue: a port and a market like any other, for a session in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from grinder_kit.errors import ConnectivityError, MalformedAnswerError, OutcomeUnknownError
+from grinder_kit.errors import ConnectivityError, MalformedAnswerError, OutcomeUnknownError, VenueError
 from grinder_kit.execution.clock import LoopClock
 from grinder_kit.execution.port import AccountEvent, Balance, Capabilities
 from grinder_kit.model.event import StreamLost, Tick
 from grinder_kit.model.fill import Fill, Position
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import AmendRequest, CancelRequest, Order, OrderRequest, OrderResult
-from tests.lab import wire
-from tests.lab.socket_venue import HOST, LIMIT
+from grinder_kit.venue import wire
+from grinder_kit.venue.served import HOST, LIMIT
+
+GREETING_S = 10.0  # whoever says nothing for so long is no venue
 
 
 class SocketPort:
@@ -24,7 +26,7 @@ class SocketPort:
 
     Attributes
     ----------
-    capabilities, instrument, speed
+    capabilities, instrument, speed, venue_id
         As the venue said when it was greeted.
     """
 
@@ -34,8 +36,12 @@ class SocketPort:
         self._capabilities = wire.read(Capabilities, hello["capabilities"])
         self.instrument = Instrument.from_json(hello["instrument"])
         self.speed: float = hello["speed"]
+        self.venue_id: str = hello["venue_id"]
         self._writer = writer
-        self._tick, self._tick_ns = wire.read(Tick, tick["tick"]), int(tick["now_ns"])
+        self._loop = asyncio.get_running_loop()
+        # The venue's time is at least what it last said and what has gone by since: the message was on its way for a while.
+        self._clock, self._ahead_ns = LoopClock(int(tick["now_ns"]), speed=self.speed), 0
+        self._take_tick(tick)
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self._gone = False
@@ -49,14 +55,19 @@ class SocketPort:
         Raises
         ------
         ConnectivityError
-            Where nobody listens.
+            Where nobody listens, or somebody who is no venue.
         """
         try:
             reader, writer = await asyncio.open_connection(HOST, number, limit=LIMIT)
-            hello, tick = json.loads(await reader.readline()), json.loads(await reader.readline())
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError) as error:
             raise ConnectivityError(f"no venue at port {number}: {error}") from error
-        return cls(reader, writer, hello, tick)
+        try:
+            async with asyncio.timeout(GREETING_S):
+                hello, tick = json.loads(await reader.readline()), json.loads(await reader.readline())
+            return cls(reader, writer, hello, tick)
+        except (OSError, ValueError, LookupError, TypeError, VenueError) as error:
+            writer.close()
+            raise ConnectivityError(f"no venue at port {number}: it does not greet as one ({error!r})") from error
 
     async def close(self) -> None:
         """Hang up."""
@@ -64,23 +75,24 @@ class SocketPort:
         await self._listener
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
+        reason = "connection closed"
         try:
             while (line := await reader.readline()).endswith(b"\n"):
                 self._hear(json.loads(line))
-        except OSError:
-            pass
+        except (OSError, ValueError, LookupError, VenueError) as error:
+            reason = f"connection closed: {error}"
         finally:
             self._gone = True
             self._writer.close()
             for answer in self._asked.values():
                 if not answer.done():
                     answer.set_exception(OutcomeUnknownError("the connection closed before the answer came"))
-            self._events.put_nowait(StreamLost(ts_ns=self._tick_ns, reason="connection closed"))
+            self._events.put_nowait(StreamLost(ts_ns=self._tick_ns, reason=reason))
             self._events.put_nowait(None)
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "tick" in message:
-            self._tick, self._tick_ns = wire.read(Tick, message["tick"]), message["now_ns"]
+            self._take_tick(message)
         elif "event" in message:
             try:
                 self._events.put_nowait(wire.from_json(message["event"]))
@@ -88,6 +100,11 @@ class SocketPort:
                 self._events.put_nowait(StreamLost(ts_ns=self._tick_ns, reason=str(error)))
         elif (answer := self._asked.get(message["id"])) is not None and not answer.done():
             answer.set_result(message)
+
+    def _take_tick(self, message: dict[str, Any]) -> None:
+        self._tick, self._tick_ns = wire.read(Tick, message["tick"]), int(message["now_ns"])
+        self._heard_s = self._loop.time()
+        self._ahead_ns = max(self._ahead_ns, self._tick_ns - self._clock.now_ns())
 
     async def ask(self, call: str, *args: Any, request: Any = None, **options: Any) -> Any:
         """Send a call and wait for its answer.
@@ -103,9 +120,8 @@ class SocketPort:
             raise ConnectivityError(f"{call}: the connection is closed", request=request)
         self._count += 1
         number = self._count
-        answer = self._asked[number] = asyncio.get_running_loop().create_future()
-        message = {"id": number, "call": call, "args": [wire.to_json(one) for one in args], "options": options}
-        self._writer.write(wire.encode(message))
+        answer = self._asked[number] = self._loop.create_future()
+        self._writer.write(wire.encode(self._message(number, call, args, options)))
         try:
             told = await answer
         except OutcomeUnknownError as error:
@@ -115,6 +131,15 @@ class SocketPort:
         if "error" in told:
             raise wire.error_from_json(told["error"], request=request)
         return told["value"]
+
+    def _message(self, number: int, call: str, args: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "id": number,
+            "call": call,
+            "args": [wire.to_json(one) for one in args],
+            "options": options,
+            "sent_ns": self._clock.now_ns() + self._ahead_ns,
+        }
 
     # --- beside the port ---------------------------------------------------------------------------------------------
 
@@ -131,9 +156,14 @@ class SocketPort:
         old = self._gone or now_ns - self._tick_ns > 1e9 * max(1.0, 0.5 * self.speed)
         return replace(self._tick, stale=True) if old else self._tick
 
-    async def truth(self) -> dict[str, Any]:
-        """Return what a test may know and a session may not (see Truth)."""
-        told: dict[str, Any] = wire.from_json(await self.ask("truth"))
+    @property
+    def feed_age_s(self) -> float:
+        """How long ago the best prices were last heard, s of the machine's time."""
+        return self._loop.time() - self._heard_s
+
+    async def queue_ahead(self, client_order_ids: Iterable[str]) -> dict[str, str | None]:
+        """Return the quantity ahead of each of these orders; None where it does not rest, or the venue cannot tell."""
+        told: dict[str, str | None] = await self.ask("queue_ahead", list(client_order_ids))
         return told
 
     async def stop_venue(self) -> None:

@@ -1,4 +1,4 @@
-"""The wire of the laboratory: what is written is read again, and what cannot be read says why."""
+"""The wire of a served venue: what is written is read again, and what cannot be read says why."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from grinder_kit.model.order import (
     OrderType,
     Side,
 )
-from tests.lab import wire
+from grinder_kit.venue import wire
 
 # Any text that UTF-8 can write.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -1,0 +1,319 @@
+"""What a session shows of itself: one frozen value in parts, so that a view takes only what has changed.
+
+Times are ns UTC. `_ns` of the market and of orders are the session's time, which a simulated market may play faster than the
+clock on the wall; what belongs to the process (start, grace) is wall time and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+from grinder_kit.model.event import RunState
+from grinder_kit.model.order import InFlight, OrderState, Side
+
+
+class Phase(StrEnum):
+    """Where the process of a session stands."""
+
+    STARTING = "STARTING"  # loads, compiles, agrees with the venue
+    RUNNING = "RUNNING"
+    ENDED = "ENDED"  # nothing of it is left at the venue, or it could not be confirmed and the status says so
+
+
+class Verdict(StrEnum):
+    """How a check of the session's health came out."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What stays the same while the process lives.
+
+    `account` names whose orders these are: one session per account and symbol. `policy` is what happens when the last client
+    is gone for `grace_s`: ``cancel`` or ``run_on``.
+    """
+
+    name: str
+    mode: str
+    symbol: str
+    venue: str
+    account: str
+    market: str
+    base: str
+    quote: str
+    settle: str
+    tick: Decimal
+    lot: Decimal
+    tag: str
+    pid: int
+    version: str
+    started_wall_ns: int
+    speed: float
+    policy: str
+    grace_s: float
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How the session is.
+
+    `to_end` is how many own orders stood when the end was asked for (stop, kill): `to_end - open_orders` are gone.
+    `unsupervised` says why no supervisor watches, empty while one does. `grace_until_wall_ns`: the policy acts then, unless a
+    client comes.
+    """
+
+    phase: Phase
+    state: RunState
+    reason: str
+    since_ns: int
+    epoch: int
+    synced: bool
+    stale: bool
+    open_orders: int
+    unknown_orders: int
+    to_end: int = 0
+    unconfirmed: bool = False
+    failure: str = ""
+    empty_reason: str = ""
+    config_digest: str = ""
+    clients: int = 0
+    grace_until_wall_ns: int | None = None
+    unsupervised: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """The market as last seen, and the time: `now_ns` is the session's, `wall_ns` the machine's."""
+
+    now_ns: int
+    wall_ns: int
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    feed_age_s: float | None = None
+    market_ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One row of the ladder: an own order, or a level that is not quoted (`refused`), with its reason.
+
+    `queue_ahead` is the quantity in front of it (None: not known), `queue_s` the time in which so much has traded lately.
+    """
+
+    key: str
+    level_id: str
+    side: Side
+    price: Decimal
+    quantity: Decimal | None = None
+    filled: Decimal = Decimal(0)
+    state: OrderState | None = None
+    in_flight: InFlight | None = None
+    refused: bool = False
+    reason: str = ""
+    why: str = ""
+    client_order_id: str = ""
+    generation: int = 0
+    amends: int = 0
+    age_s: float | None = None
+    queue_ahead: Decimal | None = None
+    queue_s: float | None = None
+    fill_prob: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What the session has earned, in the settlement asset: ``grid + trend + funding - commission = equity``.
+
+    `drawdown` is from the highest equity, `day_loss` what was lost since 00:00 UTC (0 where something was gained).
+    """
+
+    position: Decimal = Decimal(0)
+    mark: Decimal | None = None
+    equity: Decimal | None = None
+    grid: Decimal = Decimal(0)
+    trend: Decimal | None = None
+    funding: Decimal = Decimal(0)
+    commission: Decimal = Decimal(0)
+    residual: Decimal | None = None
+    drawdown: Decimal = Decimal(0)
+    day_loss: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A limit and how much of it is used; `used` None where it is not known."""
+
+    name: str
+    used: Decimal | None
+    limit: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How often: `decisions` are (action, reason, times)."""
+
+    placed: int = 0
+    amended: int = 0
+    cancelled: int = 0
+    rejected: int = 0
+    fills: int = 0
+    round_trips: int = 0
+    decisions: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the session's health."""
+
+    name: str
+    verdict: Verdict
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long the venue took to answer: the latest samples in ms, sorted, and how many were never answered in time."""
+
+    operation: str
+    count: int
+    timeouts: int
+    samples_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Equity and its parts over session time, thinned evenly; columns of one length.
+
+    `generation` rises when points were thinned out; within one generation points are only added.
+    """
+
+    generation: int = 0
+    ts_ns: tuple[int, ...] = ()
+    mid: tuple[float, ...] = ()
+    position: tuple[float, ...] = ()
+    equity: tuple[float, ...] = ()
+    grid: tuple[float, ...] = ()
+    trend: tuple[float, ...] = ()
+    commission: tuple[float, ...] = ()
+    funding: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """A fill, as a table shows it."""
+
+    fill_id: str
+    ts_ns: int
+    key: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    commission: Decimal
+    commission_asset: str
+    is_maker: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """A round trip, as a table shows it."""
+
+    ts_ns: int
+    entry_price: Decimal
+    exit_price: Decimal
+    quantity: Decimal
+    net_pnl: Decimal
+    net_bps: float
+    hold_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that a person should read; `level` is INFO, WARNING or ERROR."""
+
+    ts_ns: int
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A session at one moment. `fills`, `trips` and `notices` hold the latest; `Session.fills` has all."""
+
+    about: About
+    status: Status
+    now: Now
+    ladder: tuple[Rung, ...] = ()
+    money: Money = field(default_factory=Money)
+    limits: tuple[Limit, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+    health: tuple[Check, ...] = ()
+    latency: tuple[Waits, ...] = ()
+    series: Series = field(default_factory=Series)
+    fills: tuple[Trade, ...] = ()
+    trips: tuple[Trip, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as JSON types; prices and money are texts."""
+        return {part: dump(part, getattr(self, part)) for part in PARTS}
+
+    @classmethod
+    def from_json(cls, parts: Mapping[str, Any]) -> Self:
+        """Return what :meth:`to_json` wrote."""
+        return cls(**{part: load(part, value) for part, value in parts.items()})
+
+    def with_parts(self, parts: Mapping[str, Any]) -> Self:
+        """Return this snapshot with some parts, given as JSON types, in place of its own."""
+        return replace(self, **{part: load(part, value) for part, value in parts.items()})
+
+
+#: The names of the parts, in the order of the fields.
+PARTS: tuple[str, ...] = tuple(one.name for one in fields(Snapshot))
+
+_TYPES: Mapping[str, Any] = {
+    "about": About,
+    "status": Status,
+    "now": Now,
+    "ladder": tuple[Rung, ...],
+    "money": Money,
+    "limits": tuple[Limit, ...],
+    "counts": Counts,
+    "health": tuple[Check, ...],
+    "latency": tuple[Waits, ...],
+    "series": Series,
+    "fills": tuple[Trade, ...],
+    "trips": tuple[Trip, ...],
+    "notices": tuple[Notice, ...],
+}
+
+
+@cache
+def _adapter(part: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_TYPES[part])
+
+
+def dump(part: str, value: Any) -> Any:
+    """Return one part as JSON types."""
+    return _adapter(part).dump_python(value, mode="json")
+
+
+def load(part: str, value: Any) -> Any:
+    """Return one part from JSON types.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        For what another version wrote.
+    """
+    return _adapter(part).validate_python(value)

@@ -1,0 +1,249 @@
+"""Sessions for the tests of views: real snapshots of a real shell on the simulated venue, played in stepped time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+
+from grinder_kit.decision.reason import Reason
+from grinder_kit.execution.budget import WeightBudget
+from grinder_kit.execution.clock import run_stepped
+from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.execution.port import AmendRule, Epoch
+from grinder_kit.execution.shell import Shell, guarded
+from grinder_kit.market.synthetic import synthetic_market
+from grinder_kit.model.config import Config, GridConfig
+from grinder_kit.model.event import RunState
+from grinder_kit.model.order import InFlight, OrderState, Side
+from grinder_kit.session.snapshot import (
+    About,
+    Check,
+    Counts,
+    Limit,
+    Money,
+    Notice,
+    Now,
+    Phase,
+    Rung,
+    Series,
+    Snapshot,
+    Status,
+    Trade,
+    Trip,
+    Verdict,
+    Waits,
+)
+from grinder_kit.session.stopwatch import Stopwatch
+from grinder_kit.session.view import Notices, View
+from grinder_kit.venue.simulated import SimulatedVenue
+
+GRID = GridConfig(spacing_bps=3, levels=8, size="0.05", recentre_bps=4, position_limit="0.2", skew_bps_at_limit=1)
+CONFIG = Config(grid=GRID).replace(**{"execution.entry_ms": 10.3, "execution.response_ms": 7.4})
+WALL_NS = 1_760_000_000_000_000_000
+
+
+@cache
+def played(seconds: float = 120.0, every_s: float = 0.5, seed: int = 7) -> tuple[Snapshot, ...]:
+    """Return what a session on the synthetic market shows of itself, every so often; wall time is the session's."""
+
+    async def session() -> tuple[Snapshot, ...]:
+        market = synthetic_market(seed=seed, minutes=seconds / 60 + 1)
+        async with SimulatedVenue(market, execution=CONFIG.execution) as venue:
+            clock, epoch, watch = venue.clock, Epoch(), Stopwatch(venue.clock)
+            engine = ExecutionEngine(market.instrument, CONFIG, amend_rule=AmendRule(venue.capabilities.amend))
+            budget = WeightBudget.of(venue.capabilities, clock)
+            port = guarded(watch.timed(venue), clock, CONFIG.retry, epoch=epoch, budget=budget, rng=random.Random(1))
+            shell = Shell(engine, port, venue, clock, epoch=epoch)
+            notices = Notices(shell.now_ns)
+            view = View(about(), shell, watch, budget, notices, queue_ahead=venue.queue_ahead)
+            taken = [_at(view.snapshot(), shell)]
+            await shell.start()
+            view.facts.phase = Phase.RUNNING
+            notices.tell("INFO", "the session runs")
+            for _ in range(round(seconds / every_s)):
+                await shell.run(every_s)
+                view.facts.feed_age_s = 0.2
+                view.sample()
+                taken.append(_at(view.snapshot(), shell))
+            await shell.close()
+            return tuple(taken)
+
+    return run_stepped(session())
+
+
+def about(**changes: Any) -> About:
+    """Return what stays the same of a paper session."""
+    instrument = synthetic_market().instrument
+    return replace(
+        About(
+            name="btc", mode="paper", symbol=instrument.symbol, venue=instrument.venue, account="paper-btc",
+            market="synthetic seed=7 minutes=3", base=instrument.base, quote=instrument.quote, settle=instrument.settle,
+            tick=instrument.tick, lot=instrument.lot, tag="r0", pid=4711, version="0", started_wall_ns=WALL_NS, speed=1.0,
+            policy="cancel", grace_s=30.0, folder="sessions/btc",
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+def _at(snapshot: Snapshot, shell: Shell) -> Snapshot:
+    wall = WALL_NS + shell.now_ns() - shell.started_ns
+    return replace(snapshot, now=replace(snapshot.now, wall_ns=wall))
+
+
+def changed(snapshot: Snapshot, **parts: dict[str, Any]) -> Snapshot:
+    """Return a snapshot with some fields of some parts replaced: ``changed(s, status={"stale": True})``."""
+    return replace(snapshot, **{part: replace(getattr(snapshot, part), **values) for part, values in parts.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a runner says to a command."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class HeldSession:
+    """A session that a panel can steer: it holds a snapshot, and notes what was asked of it.
+
+    Parameters
+    ----------
+    latest : Snapshot, optional
+    answers : callable, optional
+        Given the command; what it returns or raises is the answer.
+    """
+
+    def __init__(
+        self, latest: Snapshot | None = None, answers: Callable[[str], str] | None = None, name: str = "btc"
+    ) -> None:
+        self.name = name
+        self.latest = latest
+        self.link = "none" if latest is None else "open"
+        self.heard_s: float | None = None if latest is None else 0.1
+        self.asked: list[str] = []
+        self._answers = answers or (lambda command: f"{command} accepted")
+
+    def _ask(self, command: str) -> Answer:
+        self.asked.append(command)
+        return Answer(self._answers(command))
+
+    def pause(self) -> Answer:
+        """Pause."""
+        return self._ask("pause")
+
+    def resume(self) -> Answer:
+        """Resume."""
+        return self._ask("resume")
+
+    def flatten(self) -> Answer:
+        """Flatten."""
+        return self._ask("flatten")
+
+    def kill(self) -> Answer:
+        """Kill."""
+        return self._ask("kill")
+
+    def stop(self) -> Answer:
+        """Stop."""
+        return self._ask("stop")
+
+
+# --- any snapshot at all ---------------------------------------------------------------------------------------------
+
+_TEXT = st.text(max_size=30)
+_TIME = st.integers(-(2**62), 2**62)
+_NUMBER = st.integers(0, 10**9)
+_MONEY = st.decimals(-(10**9), 10**9, places=8)
+_PRICE = st.decimals("0.00000001", 10**9, places=8)
+_FLOAT = st.floats(-1e12, 1e12) | st.just(float("nan"))
+_STEP = st.sampled_from([Decimal(text) for text in ("0.1", "0.00001", "1", "10", "1E+2")])
+
+
+def _maybe(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | of
+
+
+_RUNG = st.builds(
+    Rung,
+    key=_TEXT, level_id=_TEXT, side=st.sampled_from(Side), price=_PRICE, quantity=_maybe(_PRICE), filled=_PRICE,
+    state=_maybe(st.sampled_from(OrderState)), in_flight=_maybe(st.sampled_from(InFlight)), refused=st.booleans(),
+    reason=st.sampled_from(Reason) | _TEXT, why=_TEXT, client_order_id=_TEXT, amends=_NUMBER, age_s=_maybe(st.floats(0, 1e9)),
+    queue_ahead=_maybe(st.decimals(0, 10**6, places=3)), queue_s=_maybe(st.floats(0, 1e9)), fill_prob=_maybe(st.floats(0, 1)),
+)  # fmt: skip
+_ABOUT = st.builds(
+    About,
+    name=_TEXT, mode=st.sampled_from(["paper", "live"]) | _TEXT, symbol=_TEXT, venue=_TEXT, account=_TEXT, market=_TEXT,
+    base=st.sampled_from(["BTC", "USDT"]), quote=st.just("USDT"), settle=st.sampled_from(["BTC", "USDT"]), tick=_STEP, lot=_STEP,
+    tag=_TEXT, pid=_NUMBER, version=_TEXT, started_wall_ns=_TIME, speed=st.floats(1e-3, 1e3),
+    policy=st.sampled_from(["cancel", "run_on"]), grace_s=st.floats(0, 1e6), folder=_TEXT,
+)  # fmt: skip
+_STATUS = st.builds(
+    Status,
+    phase=st.sampled_from(Phase), state=st.sampled_from(RunState), reason=_TEXT | st.sampled_from(Reason), since_ns=_TIME,
+    epoch=_NUMBER, synced=st.booleans(), stale=st.booleans(), open_orders=st.integers(0, 20), unknown_orders=st.integers(0, 20),
+    to_end=st.integers(0, 20), unconfirmed=st.booleans(), failure=_TEXT, empty_reason=_TEXT, config_digest=_TEXT, clients=_NUMBER,
+    grace_until_wall_ns=_maybe(_TIME), unsupervised=_TEXT,
+)  # fmt: skip
+
+
+@st.composite
+def _series(draw: st.DrawFn) -> Series:
+    ts = sorted(draw(st.lists(_TIME, max_size=5)))
+    columns = {
+        name: tuple(draw(st.lists(_FLOAT, min_size=len(ts), max_size=len(ts))))
+        for name in ("mid", "position", "equity", "grid", "trend", "commission", "funding")
+    }
+    return Series(ts_ns=tuple(ts), **columns)
+
+
+def snapshots() -> st.SearchStrategy[Snapshot]:
+    """Return any snapshot that could be read from another process, sensible or not."""
+
+    def several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.lists(one, max_size=4).map(tuple)
+
+    return st.builds(
+        Snapshot,
+        about=_ABOUT,
+        status=_STATUS,
+        now=st.builds(
+            Now, now_ns=_TIME, wall_ns=_TIME, bid=_maybe(_PRICE), ask=_maybe(_PRICE), feed_age_s=_maybe(st.floats(0, 1e9)),
+            market_ended=st.booleans(),
+        ),
+        ladder=several(_RUNG),
+        money=st.builds(
+            Money, position=_MONEY, mark=_maybe(_PRICE), equity=_maybe(_MONEY), grid=_MONEY, trend=_maybe(_MONEY), funding=_MONEY,
+            commission=_MONEY, residual=_maybe(_MONEY), drawdown=_MONEY, day_loss=_MONEY,
+        ),
+        limits=several(st.builds(Limit, name=_TEXT, used=_maybe(_MONEY), limit=_MONEY)),
+        counts=st.builds(Counts, placed=_NUMBER, fills=_NUMBER, round_trips=_NUMBER),
+        health=several(st.builds(Check, name=_TEXT, verdict=st.sampled_from(Verdict), text=_TEXT)),
+        latency=several(
+            st.builds(
+                Waits, operation=_TEXT, count=_NUMBER, timeouts=_NUMBER,
+                samples_ms=st.lists(st.floats(0, 1e6), max_size=5).map(lambda times: tuple(sorted(times))),
+            )
+        ),
+        series=_series(),
+        fills=several(
+            st.builds(
+                Trade, fill_id=_TEXT, ts_ns=_TIME, key=_TEXT, side=st.sampled_from(Side), price=_PRICE, quantity=_PRICE,
+                commission=_MONEY, commission_asset=_TEXT, is_maker=st.booleans(),
+            )
+        ),
+        trips=several(
+            st.builds(
+                Trip, ts_ns=_TIME, entry_price=_PRICE, exit_price=_PRICE, quantity=_PRICE, net_pnl=_MONEY,
+                net_bps=st.floats(-1e6, 1e6), hold_s=st.floats(0, 1e9),
+            )
+        ),
+        notices=several(st.builds(Notice, ts_ns=_TIME, level=_TEXT, text=_TEXT)),
+    )  # fmt: skip

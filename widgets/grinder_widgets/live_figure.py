@@ -1,0 +1,60 @@
+"""A figure that lives in a notebook: drawn anew as a dict each time, and told only what differs from the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+import traitlets
+
+from grinder_widgets.session_figures import Spec, changes
+
+
+class _Figure(go.FigureWidget):  # type: ignore[misc]
+    """A figure that does not listen to what the browser makes of it.
+
+    plotly.py takes the defaults that the browser has filled in, and drops what it holds itself where both have a value. While
+    updates follow each other that races: it raises on an array, or removes one that was just sent. Here nothing reads the defaults.
+    """
+
+    _js2py_traceDeltas = traitlets.Dict(allow_none=True)
+    _js2py_layoutDelta = traitlets.Dict(allow_none=True)
+
+
+class LiveFigure:
+    """A FigureWidget that is built once, when it is first shown, and then told only what changes.
+
+    Parameters
+    ----------
+    on_click : callable, optional
+        Told the index of the point of the first trace that was clicked.
+    """
+
+    def __init__(self, on_click: Callable[[int], None] | None = None) -> None:
+        self.box = widgets.Box(layout={"width": "auto", "min_width": "0", "overflow": "hidden", "display": "block"})
+        self.figure: Any = None
+        self._on_click = on_click
+        self._spec: Spec = {}
+
+    def show(self, spec: Spec) -> None:
+        """Show a drawing."""
+        if self.figure is None:
+            self.figure = _Figure(spec)
+            self.figure._config = self.figure._config | {"displaylogo": False, "displayModeBar": False}
+            if self._on_click is not None:
+                self.figure.data[0].on_click(self._clicked)
+            self.box.children = (self.figure,)
+        elif found := changes(self._spec, spec):
+            with self.figure.batch_update():
+                for trace, values in zip(self.figure.data, found.traces, strict=True):
+                    for path, value in values.items():
+                        trace[path] = value
+                for path, value in found.layout.items():
+                    self.figure.layout[path] = value
+        self._spec = spec
+
+    def _clicked(self, _trace: Any, points: Any, _state: Any) -> None:
+        if self._on_click is not None and points.point_inds:
+            self._on_click(points.point_inds[0])

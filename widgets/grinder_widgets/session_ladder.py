@@ -1,0 +1,194 @@
+"""The ladder of a running session: own orders by price, the queue ahead of each, and how each is.
+
+One axis of prices, and three columns on one axis from 0 to 1: every subplot less is a redraw that the browser need not make, and a
+ladder is redrawn as often as the market moves. For the same reason the mid is a text among the others and not a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from grinder_kit.model.order import Side
+from grinder_kit.session.snapshot import About, Now, Rung
+from grinder_widgets.figures import marker
+from grinder_widgets.rung_words import price, queue_words, rung_short, unit
+from grinder_widgets.session_figures import Spec, f32, layout_of, or_words
+from grinder_widgets.theme import LIGHT, Palette, duration
+
+LADDER_ROWS = 60
+#: Where bars of own quantity, the axis of the queue and the words of the state begin and end, as shares of the width.
+_OWN, _QUEUE, _STATE = (0.0, 0.08), (0.23, 0.40), 0.53
+_SHORTEST_S = 0.1
+
+
+class Row(NamedTuple):
+    """A row of the ladder under the name by which it is picked."""
+
+    name: str
+    rung: Rung
+
+
+def ladder_rows(rungs: Sequence[Rung], mid: Decimal | None, most: int = 30) -> tuple[Row, ...]:
+    """Return the rows that are shown, the highest price first: those nearest to mid, half of them on either side."""
+    most = max(1, min(most, LADDER_ROWS))
+    above = [rung for rung in rungs if rung.side is Side.SELL]
+    below = [rung for rung in rungs if rung.side is Side.BUY]
+    if len(rungs) > most:
+        centre = mid if mid is not None else _between(above, below)
+        above.sort(key=lambda rung: abs(rung.price - centre))
+        below.sort(key=lambda rung: abs(rung.price - centre))
+        half = most // 2
+        room = max(half, most - len(below))
+        above, below = above[:room], below[: most - min(room, len(above))]
+    rows: dict[str, Row] = {}
+    # At one price a sell stands above a buy.
+    for rung in sorted((*above, *below), key=lambda rung: (-rung.price, rung.side is Side.BUY, rung.key)):
+        name = f"{rung.key} refused" if rung.refused else rung.key
+        rows.setdefault(name, Row(name, rung))
+    return tuple(rows.values())
+
+
+def _between(above: list[Rung], below: list[Rung]) -> Decimal:
+    prices = [min((rung.price for rung in above), default=None), max((rung.price for rung in below), default=None)]
+    known = [price for price in prices if price is not None]
+    return sum(known, Decimal(0)) / len(known)
+
+
+def mid_of(now: Now) -> Decimal | None:
+    """Return the mid of the market as last seen."""
+    return None if now.bid is None or now.ask is None else (now.bid + now.ask) / 2
+
+
+def ladder(
+    rows: Sequence[Row],
+    mid: Decimal | None,
+    about: About,
+    *,
+    total: int,
+    picked: str | None = None,
+    theme: Palette = LIGHT,
+) -> Spec:
+    """Return own orders by price: quantity, the queue ahead, and how each is; levels that are not quoted are hollow.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        `ladder_rows`; a click on the first trace tells the index of the row.
+    mid : Decimal, optional
+    about : About
+    total : int
+        How many rungs there are, shown or not.
+    picked : str, optional
+        Name of the row that is marked.
+    theme : Palette
+    """
+    n = len(rows)
+    rungs = [row.rung for row in rows]
+    above = sum(rung.side is Side.SELL if mid is None else rung.price >= mid for rung in rungs)
+    # Mid has a row of its own, between those above and those below.
+    at = f32([n - i if i < above else n - i - 1 for i in range(n)])
+    largest = max((float(rung.quantity) for rung in rungs if rung.quantity), default=1.0)
+    # A level that is not quoted has no quantity: its bar is as long as the longest, and hollow.
+    own = f32([_OWN[1] * float(largest if rung.quantity is None else rung.quantity) / largest for rung in rungs])
+    filled = f32([0.0 if rung.refused else min(_OWN[1], _OWN[1] * float(rung.filled) / largest) for rung in rungs])
+    colours = [theme.sell if rung.side is Side.SELL else theme.buy for rung in rungs]
+    ink = [theme.muted if rung.refused else colour for rung, colour in zip(rungs, colours, strict=True)]
+    queue = _queue(rungs, about)
+    dashes = np.stack((np.full(n, _QUEUE[0], np.float32), queue.x, np.full(n, np.nan, np.float32)), axis=1).ravel()
+    words = [_own_words(rung) for rung in rungs] + queue.words + [rung_short(rung) for rung in rungs]
+    words_x = np.concatenate((own, np.nan_to_num(queue.x, nan=_QUEUE[0]), np.full(n, _STATE, np.float32), f32([0])))
+    states = [theme.muted if rung.refused else theme.text for rung in rungs]
+    mid_at = n - above
+    data: list[Spec] = [
+        # What is clicked, and what shows the pick: a bar over the whole row.
+        {"type": "bar", "orientation": "h", "x": np.ones(n, np.float32), "y": at, "width": 0.96, "hoverinfo": "none",
+         "marker": {"color": [theme.grid if row.name == picked else "rgba(0,0,0,0)" for row in rows], "line": {"width": 0}}},
+        {"type": "bar", "orientation": "h", "x": own, "y": at, "width": 0.6, "hoverinfo": "skip",
+         "marker": {"color": [theme.paper if rung.refused else colour for rung, colour in zip(rungs, colours, strict=True)],
+                    "line": {"color": ink, "width": 1}}},
+        {"type": "bar", "orientation": "h", "x": filled, "y": at, "width": 0.6, "hoverinfo": "skip",
+         "marker": marker(colours, hatched=[True] * n, theme=theme)},
+        {"type": "scatter", "mode": "lines", "x": dashes, "y": np.repeat(at, 3), "hoverinfo": "skip",
+         "line": {"color": theme.muted, "width": 1.5, "dash": "dot"}},
+        {"type": "scatter", "mode": "markers", "x": queue.x, "y": at, "hoverinfo": "skip",
+         "marker": {"color": theme.paper, "size": 8, "line": {"color": theme.text, "width": 1.5}}},
+        {"type": "scatter", "mode": "text", "x": words_x, "y": np.concatenate((at, at, at, f32([mid_at]))), "hoverinfo": "skip",
+         "text": [*(f"\u2002{one}" for one in words), f"<b>mid {price(mid, about, finer=1)}</b>"], "textposition": "middle right",
+         "textfont": {"size": 12, "color": [*ink, *([theme.text] * n), *states, theme.text]}, "cliponaxis": True},
+        {"type": "scatter", "mode": "lines", "x": [_QUEUE[0], 1.0], "y": [mid_at, mid_at], "hoverinfo": "skip",
+         "line": {"color": theme.text, "width": 1, "dash": "dash"}},
+    ]  # fmt: skip
+    bare = {
+        "fixedrange": True,
+        "zeroline": False,
+        "ticks": "",
+        "showline": False,
+        "automargin": False,
+        "title": {"text": ""},
+    }
+    heads = ((_OWN[0], f"own<br>{unit(about)}"), (_QUEUE[0], queue.title), (_STATE, "state<br>"))
+    row_px = 22 if n <= 40 else 17
+    layout = layout_of(theme, "Own orders", _subtitle(n, total), height=136 + row_px * max(n + 1, 7)) | {
+        "barmode": "overlay", "dragmode": False, "hovermode": "closest", "showlegend": False,
+        "margin": {"l": 76, "r": 4, "t": 120, "b": 8},
+        "xaxis": bare | {"side": "top", "range": [0.0, 1.0], "tickvals": queue.ticks, "ticktext": queue.labels, "tickangle": 0,
+                         "tickfont": {"size": 10}},
+        "yaxis": bare | {"range": [-0.6, n + 0.6], "tickvals": at.tolist(), "ticktext": [price(rung.price, about) for rung in rungs],
+                         "showgrid": False},
+        "annotations": [
+            {"text": text, "x": x, "xref": "x", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 16,
+             "align": "left", "showarrow": False, "font": {"size": 12, "color": theme.muted}}
+            for x, text in heads
+        ],
+    }  # fmt: skip
+    return or_words({"data": data, "layout": layout}, "" if n else "no order, and no level that could have one", theme)
+
+
+def _subtitle(n: int, total: int) -> str:
+    some = "" if n >= total else f"; {n} of {total} rows, the nearest to mid"
+    return f"Sells above mid, buys below; hatched: filled; hollow: not quoted{some}"
+
+
+def _own_words(rung: Rung) -> str:
+    quantity = "" if rung.quantity is None else f" {rung.quantity.normalize():f}"
+    return f"{rung.side.letter}{quantity}"
+
+
+class _Queue(NamedTuple):
+    """The queue ahead of each row on a logarithmic axis: seconds where they are known, and else the quantity."""
+
+    x: Any
+    words: list[str]
+    title: str
+    ticks: list[float]
+    labels: list[str]
+
+
+def _queue(rungs: list[Rung], about: About) -> _Queue:
+    timed = any(rung.queue_s is not None for rung in rungs)
+    values = [None if rung.refused else rung.queue_s if timed else rung.queue_ahead for rung in rungs]
+    least = _SHORTEST_S if timed else float(about.lot)
+    most = max([least * 10, *(float(value) for value in values if value is not None)])
+    decades = int(np.ceil(np.log10(most / least)))  # whole ones, so that the axis stands still
+    step = (_QUEUE[1] - _QUEUE[0]) / decades
+    x = [
+        np.nan if value is None else _QUEUE[0] + step * float(np.log10(max(float(value), least) / least))
+        for value in values
+    ]
+    words = []
+    for rung, value in zip(rungs, values, strict=True):
+        if isinstance(value, Decimal):
+            words.append(f"{value.normalize():f}")
+        else:
+            words.append(queue_words(rung, about) if value is None else duration(value))
+    shown = range(0, decades + 1, -(-decades // 4))
+    title = f"queue ahead (estimate)<br>{'s of flow' if timed else unit(about)}"
+    return _Queue(f32(x), words, title, [_QUEUE[0] + step * i for i in shown], [_short(least * 10.0**i) for i in shown])
+
+
+def _short(value: float) -> str:
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
