@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from grinder_kit.simulation.replay import replay
     from grinder_kit.simulation.result import Result
     from grinder_kit.venue.faulty import FaultyPort
+    from grinder_kit.venue.paper import PaperPort
     from grinder_kit.venue.simulated import SimulatedVenue
 
 #: Public name to the module that has it; the one list of what users may rely on.
@@ -103,6 +104,7 @@ _HOME = {
     "OrderRequest": "model.order",
     "OrderResult": "model.order",
     "OrderRetryPolicy": "execution.retry",
+    "PaperPort": "venue.paper",
     "Shell": "execution.shell",
     "SimulatedVenue": "venue.simulated",
     "SmartOrderRouter": "execution.router",
@@ -173,6 +175,7 @@ __all__ = [
     "OrderState",
     "OrderType",
     "OutcomeUnknownError",
+    "PaperPort",
     "RateLimitError",
     "Recording",
     "Result",

@@ -179,7 +179,7 @@ class Shell:
             log.warning("session becomes %s symbol=%s reason=%s", due.state, self._symbol, due.reason)
             self._take(due, now)
         self._keep_state(now)
-        self._commit()
+        self.commit()
 
     def _keep_state(self, now: int) -> None:
         """Write what no event tells, where it has changed: the ladder's centre, and what losses are counted from."""
@@ -187,7 +187,8 @@ class Shell:
         if kept is not None and self.journal is not None:
             self.journal.append_state(kept, now)
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """Write what waits for the journal; a step does it, and whoever answers for what it has just fed."""
         if self.journal is not None:
             try:
                 self.journal.commit()
@@ -253,7 +254,7 @@ class Shell:
     async def close(self) -> None:
         """Let go of the port without another word to it, and keep what the journal holds; orders stay as they are."""
         await self.vanish()
-        self._commit()
+        self.commit()
 
     async def vanish(self) -> None:
         """Stop at once, as a process does that dies: requests on the wire stay there, and nothing is sent any more."""

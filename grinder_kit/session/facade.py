@@ -1,17 +1,17 @@
 """One name for each call: it is awaited in async code, and just called in a notebook's cell or a script.
 
-This is the only place that nest-asyncio has: a cell that waits here lets the kernel's loop go on meanwhile, so that a panel stays
-alive while `session.wait()` waits. It is applied when it is first needed, never on import.
+This is the only place that nest-asyncio has: under ipykernel 6 a cell that waits here lets the kernel's loop go on meanwhile, so that
+a panel stays alive while `session.wait()` waits. It is applied when it is first needed, never on import. Under ipykernel 7 a nested loop
+keeps the next queued cell from ever running (seen with 7.4.0): there the work is done in a thread, and the panel stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
-
-from grinder_kit.errors import ConfigError
 
 Value = TypeVar("Value")
 
@@ -47,15 +47,33 @@ def finish(work: Coroutine[Any, Any, Value]) -> Any:
         return Done(run_alone(work))
     if not _in_notebook():
         return loop.create_task(work)
+    if not _may_nest():
+        return Done(_in_a_thread(work))
     try:
         import nest_asyncio
     except ModuleNotFoundError:
-        work.close()
-        raise ConfigError(
-            "a call in a cell needs nest-asyncio: pip install 'grinder-kit[notebook]', or put await before it"
-        ) from None
+        return Done(_in_a_thread(work))
     nest_asyncio.apply(loop)
     return Done(loop.run_until_complete(work))
+
+
+def _in_a_thread(work: Coroutine[Any, Any, Value]) -> Value:
+    """Finish some work on a loop of its own, in a thread of its own; an interrupt ends the waiting."""
+    done: list[Value] = []
+    failed: list[BaseException] = []
+
+    def go() -> None:
+        try:
+            done.append(run_alone(work))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=go, name="session call", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 def run_alone(work: Coroutine[Any, Any, Value]) -> Value:
@@ -65,6 +83,12 @@ def run_alone(work: Coroutine[Any, Any, Value]) -> Value:
     """
     with asyncio.Runner() as runner:
         return runner.run(work)
+
+
+def _may_nest() -> bool:
+    """Whether the kernel bears a loop inside its own."""
+    ipykernel = sys.modules.get("ipykernel")
+    return ipykernel is None or ipykernel.version_info[0] < 7
 
 
 def _in_notebook() -> bool:

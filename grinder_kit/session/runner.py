@@ -31,8 +31,9 @@ from grinder_kit.execution.journal import Journal, entries, journal_header, rebu
 from grinder_kit.execution.shell import Shell, guarded
 from grinder_kit.model.config import Config
 from grinder_kit.model.config_check import check_against
+from grinder_kit.model.config_diff import differences
 from grinder_kit.model.config_file import parse_config, save_config
-from grinder_kit.model.event import RunState, SetState, StreamLost
+from grinder_kit.model.event import RunState, SetState, StreamLost, Updated
 from grinder_kit.session.control import Control
 from grinder_kit.session.folder import Card, SessionFolder, take_account, write_whole
 from grinder_kit.session.guard import Lifelines, Policy
@@ -222,7 +223,10 @@ class _Session:
         port = guarded(
             self._watch.timed(venue.port), venue.clock, options.config.retry, epoch=epoch, budget=self._budget
         )
-        return Shell(engine, port, venue.market, venue.clock, epoch=epoch, journal=journal, since_ns=since_ns)
+        shell = Shell(engine, port, venue.market, venue.clock, epoch=epoch, journal=journal, since_ns=since_ns)
+        if differences(engine.config, options.config):  # the journal ends with another one than we were given
+            shell.feed(Updated(config=options.config.canonical(), ts_ns=shell.now_ns()))
+        return shell
 
     def _engine(self) -> ExecutionEngine:
         capabilities = self.venue.port.capabilities
@@ -474,6 +478,7 @@ class _Session:
         if shell.journal is not None:
             shell.journal.append_note(f"command: {command}", shell.now_ns(), id=str(facts.get("id", "")))
         text = does[command](facts)
+        shell.commit()  # what is answered for outlives this process
         return {"text": text, "state": shell.engine.state.value, "epoch": shell.engine.epoch}
 
     def _refuse_if_over(self) -> None:
@@ -505,6 +510,11 @@ class _Session:
         if not isinstance(text, str):
             raise ConfigError("update needs the whole configuration, as TOML, in 'config'")
         config = parse_config(text, name="update")
+        if config.grid.min_fill_prob > 0 and not self.options.config.grid.min_fill_prob > 0:
+            raise ConfigError(
+                "grid.min_fill_prob cannot change from 0 while the session runs: its market is heard without features; stop it "
+                "and start again"
+            )
         changes = self.shell.update(config)
         save_config(config, self.folder.config)
         return "; ".join(str(one) for one in changes) or "nothing changes"

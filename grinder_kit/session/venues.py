@@ -107,6 +107,7 @@ async def open_venue(market: str, config: Config, *, speed: float, stream: bool)
                 account=None,
                 queue_ahead=paper.queue_ahead,
                 ended=lambda: paper.ended,
+                feed_age_s=lambda: paper.feed_age_s,
             )
         return
     from grinder_kit.venue.simulated import SimulatedVenue

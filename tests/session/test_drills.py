@@ -17,6 +17,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from grinder_kit.execution.journal import entries
+from grinder_kit.model.event import Updated
 from grinder_kit.session.client import Session
 from grinder_kit.session.feed import Link
 from grinder_kit.session.folder import Card
@@ -58,7 +59,8 @@ def supervised(session: Session) -> bool:
 def test_dead_runner(trading: Session, venue: ServedMarket) -> None:
     """SIGKILL of the runner: the supervisor withdraws its orders, says so on the card and in the journal, and ends."""
     until(lambda: supervised(trading))
-    card = card_of(trading)
+    trading.update(trading.config.replace(**{"grid.spacing_bps": 7}))
+    updated, card = trading.config, card_of(trading)
     os.kill(card.pid, signal.SIGKILL)
     until(lambda: not ours(venue, trading), timeout_s=10)
     trading.wait(timeout_s=30)
@@ -66,11 +68,16 @@ def test_dead_runner(trading: Session, venue: ServedMarket) -> None:
     assert trading.link is Link.CLOSED or until(lambda: trading.link is Link.CLOSED)
     until(lambda: "its supervisor withdrew" in str(list(entries(card.journal))[-1].body))
     assert grinder("status", "drill")[1].startswith("drill: ended: the runner died")
-    # Started again under its name, it goes on from its journal and leaves nothing of the old orders.
+    # Started again under its name, it goes on from its journal, with what it is given now, and leaves nothing of the old orders.
+    trading.config = trading.config.replace(**{"grid.spacing_bps": 6})
     again = trading.start()
     again.wait("RUNNING", timeout_s=120)
     until(lambda: len(ours(venue, again)) >= 8)
     assert card_of(again).journal == card.journal
+    assert [e.body.config for e in entries(card.journal) if isinstance(e.body, Updated)] == [
+        updated.canonical(),
+        again.config.canonical(),
+    ]
     again.stop()
     again.wait(timeout_s=60)
     assert not ours(venue, again)

@@ -82,7 +82,11 @@ def test_update_is_applied_or_refused_whole(make: Make) -> None:
     assert "grid.spacing_bps" in str(session.update(wider))
     until(lambda: session.latest is not None and session.latest.counts.amended > 0)
     until(lambda: session.latest is not None and abs(session.latest.money.position) > Decimal("0.001"))
-    for change, said in (({"limits.max_position": "0.001"}, "max_position"), ({"execution.entry_ms": 99}, "execution")):
+    for change, said in (
+        ({"limits.max_position": "0.001"}, "max_position"),
+        ({"execution.entry_ms": 99}, "execution"),
+        ({"grid.min_fill_prob": 0.2}, "min_fill_prob"),
+    ):
         with pytest.raises(ConfigError, match=said):
             session.update(wider.replace(**{**change, "grid.spacing_bps": 11}))
         assert session.config == wider
@@ -128,6 +132,13 @@ def test_fills_are_those_of_a_replay(make: Make) -> None:
     result = gk.replay(gk.synthetic_market(seed=7, minutes=4), GRID)
     assert result.fills.height > 5
     assert session.fills.select(columns).equals(result.fills.select(columns))
+
+
+def test_market_may_come_as_a_stream(make: Make) -> None:
+    """The same session on a PaperPort that hears the market row by row, as a live feed would come: it quotes, fills and ends."""
+    session = make(market="synthetic seed=7 minutes=2", speed=20.0, stream=True).start()
+    session.wait("ENDED", timeout_s=120)
+    assert session.fills.height > 0 and "no order is left" in session.status
 
 
 def test_signal_stops_it_cleanly(make: Make) -> None:

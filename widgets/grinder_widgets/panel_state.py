@@ -20,7 +20,7 @@ class PanelState:
     Parameters
     ----------
     level : str or None
-        The row of the ladder that is picked: a level key, such as ``S2``, or ``S2 refused``.
+        The row of the ladder that is picked: a level's key, such as ``S2``.
     rows : int
         Rows of the ladder, 10 to 60.
     tab : str

@@ -17,6 +17,7 @@ import numpy as np
 
 from grinder_kit.session.snapshot import About, Counts, Money, Series, Trade, Trip, Waits
 from grinder_widgets.figures import fill_marks, marker, profit_lines, trip_bars, waterfall_steps
+from grinder_widgets.markup import escape
 from grinder_widgets.points import Floats, Ints, shown, thin
 from grinder_widgets.rung_words import decimals, unit
 from grinder_widgets.theme import LIGHT, MISSING, Palette, count, duration, money_digits, number, template
@@ -24,7 +25,7 @@ from grinder_widgets.theme import LIGHT, MISSING, Palette, count, duration, mone
 Spec = dict[str, Any]
 
 #: Points of a line, and of each of the five lines of a profit: together they fit one update.
-POINTS, PROFIT_POINTS = 600, 300
+POINTS, PROFIT_POINTS = 400, 300
 #: Operations of which a latency curve is drawn, the most frequent ones.
 OPERATIONS = 6
 #: A 99 % quantile of fewer answers is nobody's.
@@ -168,10 +169,8 @@ def fills(series: Series, trades: Sequence[Trade], counts: Counts, about: About,
 
 def _fill_words(trade: Trade, about: About) -> str:
     how = "maker" if trade.is_maker else "taker"
-    return (
-        f"{trade.quantity.normalize():f} {unit(about)}, {trade.key}, {how}<br>"
-        f"fee {trade.commission.normalize():f} {trade.commission_asset}"
-    )
+    what = f"{trade.quantity.normalize():f} {unit(about)}, {trade.key}, {how}"
+    return f"{escape(what)}<br>fee {trade.commission.normalize():f} {escape(trade.commission_asset)}"
 
 
 def round_trips(trips: Sequence[Trip], counts: Counts, *, theme: Palette = LIGHT) -> Spec:
@@ -261,7 +260,7 @@ def quantile(one: Waits, level: float) -> float | None:
 def latency_name(one: Waits) -> str:
     """Return a curve's name: operation, how many, median."""
     median = quantile(one, 0.5)
-    return f"{one.operation.replace('_', ' ')} ({count(one.count)}), median {MISSING if median is None else f'{median:.3g} ms'}"
+    return f"{escape(one.operation.replace('_', ' '))} ({count(one.count)}), median {MISSING if median is None else f'{median:.3g} ms'}"
 
 
 # --- what figures share ----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import numpy as np
 from grinder_kit.model.order import Side
 from grinder_kit.session.snapshot import About, Now, Rung
 from grinder_widgets.figures import marker
+from grinder_widgets.markup import escape
 from grinder_widgets.rung_words import price, queue_words, rung_short, unit
 from grinder_widgets.session_figures import Spec, f32, layout_of, or_words
 from grinder_widgets.theme import LIGHT, Palette, duration
@@ -22,6 +23,7 @@ from grinder_widgets.theme import LIGHT, Palette, duration
 LADDER_ROWS = 60
 #: Where bars of own quantity, the axis of the queue and the words of the state begin and end, as shares of the width.
 _OWN, _QUEUE, _STATE = (0.0, 0.08), (0.23, 0.40), 0.53
+_MID = 0.28  # where the line of mid begins: its text stands before it
 _SHORTEST_S = 0.1
 
 
@@ -45,9 +47,11 @@ def ladder_rows(rungs: Sequence[Rung], mid: Decimal | None, most: int = 30) -> t
         room = max(half, most - len(below))
         above, below = above[:room], below[: most - min(room, len(above))]
     rows: dict[str, Row] = {}
+    standing = {rung.key for rung in rungs if not rung.refused}
     # At one price a sell stands above a buy.
     for rung in sorted((*above, *below), key=lambda rung: (-rung.price, rung.side is Side.BUY, rung.key)):
-        name = f"{rung.key} refused" if rung.refused else rung.key
+        # A pick follows its level from order to refusal and back.
+        name = f"{rung.key} refused" if rung.refused and rung.key in standing else rung.key
         rows.setdefault(name, Row(name, rung))
     return tuple(rows.values())
 
@@ -105,21 +109,21 @@ def ladder(
     mid_at = n - above
     data: list[Spec] = [
         # What is clicked, and what shows the pick: a bar over the whole row.
-        {"type": "bar", "orientation": "h", "x": np.ones(n, np.float32), "y": at, "width": 0.96, "hoverinfo": "none",
+        {"type": "bar", "orientation": "h", "x": np.ones(n, np.float32), "y": at, "width": 1, "hoverinfo": "none",
          "marker": {"color": [theme.grid if row.name == picked else "rgba(0,0,0,0)" for row in rows], "line": {"width": 0}}},
         {"type": "bar", "orientation": "h", "x": own, "y": at, "width": 0.6, "hoverinfo": "skip",
          "marker": {"color": [theme.paper if rung.refused else colour for rung, colour in zip(rungs, colours, strict=True)],
                     "line": {"color": ink, "width": 1}}},
         {"type": "bar", "orientation": "h", "x": filled, "y": at, "width": 0.6, "hoverinfo": "skip",
-         "marker": marker(colours, hatched=[True] * n, theme=theme)},
+         "marker": marker(colours, hatched=[True] * n, theme=theme) | {"line": {"width": 0}}},  # no edge where nothing has filled
         {"type": "scatter", "mode": "lines", "x": dashes, "y": np.repeat(at, 3), "hoverinfo": "skip",
          "line": {"color": theme.muted, "width": 1.5, "dash": "dot"}},
         {"type": "scatter", "mode": "markers", "x": queue.x, "y": at, "hoverinfo": "skip",
          "marker": {"color": theme.paper, "size": 8, "line": {"color": theme.text, "width": 1.5}}},
         {"type": "scatter", "mode": "text", "x": words_x, "y": np.concatenate((at, at, at, f32([mid_at]))), "hoverinfo": "skip",
-         "text": [*(f"\u2002{one}" for one in words), f"<b>mid {price(mid, about, finer=1)}</b>"], "textposition": "middle right",
+         "text": [*(f"\u2002{escape(one)}" for one in words), f"<b>mid {price(mid, about, finer=1)}</b>"], "textposition": "middle right",
          "textfont": {"size": 12, "color": [*ink, *([theme.text] * n), *states, theme.text]}, "cliponaxis": True},
-        {"type": "scatter", "mode": "lines", "x": [_QUEUE[0], 1.0], "y": [mid_at, mid_at], "hoverinfo": "skip",
+        {"type": "scatter", "mode": "lines", "x": [_MID, 1.0], "y": [mid_at, mid_at], "hoverinfo": "skip",
          "line": {"color": theme.text, "width": 1, "dash": "dash"}},
     ]  # fmt: skip
     bare = {
@@ -130,7 +134,7 @@ def ladder(
         "automargin": False,
         "title": {"text": ""},
     }
-    heads = ((_OWN[0], f"own<br>{unit(about)}"), (_QUEUE[0], queue.title), (_STATE, "state<br>"))
+    heads = ((_OWN[0], f"own<br>{escape(unit(about))}"), (_QUEUE[0], queue.title), (_STATE, "state<br>"))
     row_px = 22 if n <= 40 else 17
     layout = layout_of(theme, "Own orders", _subtitle(n, total), height=136 + row_px * max(n + 1, 7)) | {
         "barmode": "overlay", "dragmode": False, "hovermode": "closest", "showlegend": False,
@@ -186,9 +190,9 @@ def _queue(rungs: list[Rung], about: About) -> _Queue:
         else:
             words.append(queue_words(rung, about) if value is None else duration(value))
     shown = range(0, decades + 1, -(-decades // 4))
-    title = f"queue ahead (estimate)<br>{'s of flow' if timed else unit(about)}"
+    title = f"queue ahead (estimate)<br>{'s of flow' if timed else escape(unit(about))}"
     return _Queue(f32(x), words, title, [_QUEUE[0] + step * i for i in shown], [_short(least * 10.0**i) for i in shown])
 
 
 def _short(value: float) -> str:
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}".removeprefix("0")

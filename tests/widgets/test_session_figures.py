@@ -1,0 +1,384 @@
+"""Live figures: what is drawn is what the session told, and what is sent is the difference and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plotly.utils import PlotlyJSONEncoder
+
+from grinder_kit.decision.reason import Reason
+from grinder_kit.model.order import InFlight, OrderState, Side
+from grinder_kit.session.snapshot import Counts, Money, Rung, Series, Snapshot, Trade, Trip, Waits
+from grinder_widgets import session_figures as figures
+from grinder_widgets import session_ladder as ladder
+from grinder_widgets import theme
+from tests.widgets.sessions import about, changed, played, snapshots
+
+Draw = Callable[[Snapshot, theme.Palette], figures.Spec]
+
+
+def drawn_ladder(snapshot: Snapshot, palette: theme.Palette = theme.LIGHT, most: int = 30, **more: Any) -> figures.Spec:
+    """Return the ladder of a snapshot."""
+    mid = ladder.mid_of(snapshot.now)
+    rows = ladder.ladder_rows(snapshot.ladder, mid, most)
+    return ladder.ladder(rows, mid, snapshot.about, total=len(snapshot.ladder), theme=palette, **more)
+
+
+KINDS: dict[str, Draw] = {
+    "ladder": drawn_ladder,
+    "profit": lambda s, p: figures.profit(s.series, s.money, s.about, theme=p),
+    "fills": lambda s, p: figures.fills(s.series, s.fills, s.counts, s.about, theme=p),
+    "round trips": lambda s, p: figures.round_trips(s.trips, s.counts, theme=p),
+    "latency": lambda s, p: figures.latency(s.latency, theme=p),
+}
+
+
+def picture(spec: figures.Spec | Any) -> Any:
+    """Return a figure as plain JSON, for comparison; what is None is not there."""
+    figure = spec if isinstance(spec, go.Figure) else go.Figure(spec)
+    return _without_none(json.loads(json.dumps(figure.to_plotly_json(), cls=PlotlyJSONEncoder)))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(one) for name, one in value.items() if one is not None and one != {}}
+    return [_without_none(one) for one in value] if isinstance(value, list) else value
+
+
+def trace(spec: figures.Spec, name: str) -> Any:
+    """Return the trace whose name starts so."""
+    (found,) = [one for one in spec["data"] if one.get("name", "").startswith(name)]
+    return found
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(sorted(KINDS)), st.integers(0, 240), st.integers(0, 240), st.booleans())
+def test_changes_turn_one_drawing_into_the_other(kind: str, first: int, second: int, dark: bool) -> None:
+    """A figure that was told the changes equals one that was drawn anew, from any moment to any other, and in either palette."""
+    before = KINDS[kind](played()[first], theme.LIGHT)
+    after = KINDS[kind](played()[second], theme.DARK if dark else theme.LIGHT)
+    figure = go.Figure(before)
+    told = figures.changes(before, after)
+    for one, values in zip(figure.data, told.traces, strict=True):
+        for path, value in values.items():
+            one[path] = value
+    for path, value in told.layout.items():
+        figure.layout[path] = value
+    assert picture(figure) == picture(after)
+
+
+@settings(max_examples=60)
+@given(snapshots(), st.sampled_from(sorted(KINDS)))
+def test_any_snapshot_can_be_drawn(snapshot: Snapshot, kind: str) -> None:
+    """Whatever another process tells, plotly takes the figure; the same drawn twice differs in nothing."""
+    spec = KINDS[kind](snapshot, theme.LIGHT)
+    go.Figure(spec)
+    assert not figures.changes(spec, KINDS[kind](snapshot, theme.LIGHT))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_says_what_it_is_and_keeps_its_zoom(kind: str) -> None:
+    """A title, a subtitle and a constant uirevision, whatever is shown; the same traces always."""
+    empty, full = (KINDS[kind](snapshot, theme.LIGHT) for snapshot in (played()[0], played()[-1]))
+    for spec in (empty, full):
+        assert spec["layout"]["title"]["text"] and spec["layout"]["uirevision"] == "grinder"
+    assert full["layout"]["title"]["subtitle"]["text"]
+    assert [one["type"] for one in empty["data"]] == [one["type"] for one in full["data"]]
+    assert not full["layout"].get("shapes")  # shapes went stale in live views
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dark_is_light_with_every_colour_swapped(kind: str) -> None:
+    """No colour is written down but by its role."""
+    light, dark = (json.dumps(picture(KINDS[kind](played()[-1], palette))) for palette in (theme.LIGHT, theme.DARK))
+    for old, new in theme.to_dark().items():
+        light = light.replace(old, new)
+    assert light == dark
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_are_sent_short(kind: str) -> None:
+    """Arrays are float32, or whole counts; no double travels four times a second."""
+    for one in KINDS[kind](played()[-1], theme.LIGHT)["data"]:
+        for name in ("x", "y", "base"):
+            values = one.get(name)
+            assert not isinstance(values, np.ndarray) or values.dtype != np.float64 or len(values) <= 45, (kind, name)
+
+
+def test_nothing_is_drawn_as_words() -> None:
+    """Without data a figure says what is missing, at its final size."""
+    start = replace(played()[0], series=Series(), ladder=(), fills=(), trips=(), latency=())
+    words = {kind: draw(start, theme.LIGHT)["layout"]["annotations"][0]["text"] for kind, draw in KINDS.items()}
+    assert words == {
+        "ladder": "no order, and no level that could have one",
+        "profit": "no price has been seen yet",
+        "fills": "no price has been seen yet",
+        "round trips": "no round trip has been completed",
+        "latency": "nothing has been asked of the venue yet",
+    }
+    for kind, draw in KINDS.items():
+        if kind != "ladder":  # its height is that of its rows
+            assert draw(start, theme.LIGHT)["layout"]["height"] == draw(played()[-1], theme.LIGHT)["layout"]["height"]
+
+
+# --- the ladder ------------------------------------------------------------------------------------------------------
+
+
+def order(key: str, price: str, **changes: Any) -> Rung:
+    """Return an own order; the key's letter is its side."""
+    usual: dict[str, Any] = {
+        "key": key, "level_id": key, "side": Side.SELL if key[0] == "S" else Side.BUY, "price": Decimal(price),
+        "quantity": Decimal("0.002"), "state": OrderState.OPEN, "queue_ahead": Decimal("0.5"), "age_s": 3.0,
+    }  # fmt: skip
+    return Rung(**usual | changes)
+
+
+RUNGS = (
+    order(
+        "S2",
+        "60060",
+        refused=True,
+        quantity=None,
+        state=None,
+        reason=Reason.FILL_PROB,
+        why="0.09 < 0.20",
+        queue_ahead=None,
+    ),
+    order("S1", "60030", filled=Decimal("0.001")),
+    order("B1", "59970", in_flight=InFlight.CANCEL),
+    order("B2", "59940", queue_ahead=None),
+)
+
+
+def spec_of(rungs: tuple[Rung, ...], mid: str | None = "60000", **more: Any) -> figures.Spec:
+    """Return a ladder of these rungs."""
+    value = None if mid is None else Decimal(mid)
+    rows = ladder.ladder_rows(rungs, value)
+    return ladder.ladder(rows, value, about(), total=len(rungs), **more)
+
+
+def words_of(spec: figures.Spec) -> list[list[str]]:
+    """Return the texts of the columns: own, queue, state; and the mid's."""
+    texts = [text.strip("\u2002") for text in spec["data"][5]["text"]]
+    n = (len(texts) - 1) // 3
+    return [texts[:n], texts[n : 2 * n], texts[2 * n : 3 * n], texts[3 * n :]]
+
+
+def test_ladder_has_sells_above_mid_and_buys_below() -> None:
+    """The highest price is on top, mid has a row of its own, and sides differ by letter and colour."""
+    spec = spec_of(RUNGS)
+    assert spec["data"][0]["y"].tolist() == [4, 3, 1, 0] and spec["data"][6]["y"] == [2, 2]
+    assert spec["layout"]["yaxis"]["ticktext"] == ["60,060.0", "60,030.0", "59,970.0", "59,940.0"]
+    own, queue, state, mid = words_of(spec)
+    assert own == ["S", "S 0.002", "B 0.002", "B 0.002"]
+    assert queue == ["–", "0.5", "0.5", "?"]  # nothing to know, known, known, not known
+    assert state == ["REFUSED: 0.09 &lt; 0.20", "open, 3 s", "PENDING CANCEL", "open, 3 s"]
+    assert mid == ["<b>mid 60,000.00</b>"]
+    colours = spec["data"][1]["marker"]["color"]
+    assert colours == [theme.LIGHT.paper, theme.LIGHT.sell, theme.LIGHT.buy, theme.LIGHT.buy], (
+        "the refused one is hollow"
+    )
+    assert spec["data"][2]["x"].tolist() == pytest.approx([0, 0.04, 0, 0]), "half of S1 has filled"
+    assert spec["data"][2]["marker"]["pattern"]["shape"] == ["/"] * 4
+
+
+def test_nothing_foreign_becomes_markup() -> None:
+    """plotly.js reads tags in texts: none but our own reach it."""
+    spec = spec_of((order("S1", "60030", refused=True, why="<a href='x'>"),))
+    assert words_of(spec)[2] == ["REFUSED: &lt;a href=&#x27;x&#x27;&gt;"]
+
+
+def test_ladder_without_a_market_keeps_its_order() -> None:
+    """With no mid, sells still stand above buys, and the mid is a question mark."""
+    spec = spec_of(RUNGS, None)
+    assert spec["data"][6]["y"] == [2, 2] and words_of(spec)[3] == ["<b>mid ?</b>"]
+
+
+def test_ladder_shows_seconds_of_flow_where_they_are_known() -> None:
+    """The axis says whether it counts seconds or quantity, and that it is an estimate; whole decades keep it still."""
+    quantity, timed = spec_of(RUNGS), spec_of((*RUNGS[:3], order("B2", "59940", queue_s=4.2)))
+    titles = [spec["layout"]["annotations"][1]["text"] for spec in (quantity, timed)]
+    assert titles == ["queue ahead (estimate)<br>SYNTH", "queue ahead (estimate)<br>s of flow"]
+    assert words_of(timed)[1][3] == "4.2 s"
+    ticks, labels = timed["layout"]["xaxis"]["tickvals"], timed["layout"]["xaxis"]["ticktext"]
+    assert labels == [".1", "1", "10"] and np.allclose(np.diff(ticks), np.diff(ticks)[0])
+    at = float(timed["data"][4]["x"][3])
+    assert ticks[1] < at < ticks[2] and at == pytest.approx(ticks[1] + (ticks[2] - ticks[1]) * np.log10(4.2))
+
+
+def test_picked_row_is_marked() -> None:
+    """One row has the colour of the pick; an order and a refusal of its level are two rows."""
+    rungs = (*RUNGS, order("S1", "60031", refused=True, quantity=None))
+    rows = ladder.ladder_rows(rungs, Decimal(60000))
+    assert [row.name for row in rows] == ["S2", "S1 refused", "S1", "B1", "B2"]
+    colours = spec_of(rungs, picked="S1")["data"][0]["marker"]["color"]
+    assert [colour == theme.LIGHT.grid for colour in colours] == [False, False, True, False, False]
+
+
+@given(st.integers(0, 80), st.integers(0, 80), st.integers(-5, 100), st.booleans())
+def test_rows_are_the_nearest_to_mid_of_both_sides(sells: int, buys: int, most: int, known: bool) -> None:
+    """Never more than asked for or than sixty; the nearest of each side; a side that is short leaves its room to the other."""
+    above = [order(f"S{i}", str(1000 + i)) for i in range(1, sells + 1)]
+    below = [order(f"B{i}", str(1000 - i)) for i in range(1, buys + 1)]
+    rows = ladder.ladder_rows((*below, *above), Decimal(1000) if known else None, most)
+    allowed = max(1, min(most, 60))
+    assert len(rows) == min(allowed, sells + buys)
+    prices = [row.rung.price for row in rows]
+    assert prices == sorted(prices, reverse=True)
+    shown = {row.rung.key for row in rows}
+    for letter, there in (("S", sells), ("B", buys)):
+        count = sum(key[0] == letter for key in shown)
+        assert shown >= {f"{letter}{i}" for i in range(1, count + 1)}
+        assert count >= min(there, allowed // 2)
+
+
+def test_ladder_says_how_many_rows_are_missing() -> None:
+    """Forty orders in ten rows."""
+    rungs = tuple(
+        order(f"{side}{i}", str(1000 + sign * i)) for side, sign in (("S", 1), ("B", -1)) for i in range(1, 21)
+    )
+    rows = ladder.ladder_rows(rungs, Decimal(1000), 10)
+    text = ladder.ladder(rows, Decimal(1000), about(), total=40)["layout"]["title"]["subtitle"]["text"]
+    assert text.endswith("; 10 of 40 rows, the nearest to mid")
+
+
+# --- money -----------------------------------------------------------------------------------------------------------
+
+
+def test_profit_parts_add_up() -> None:
+    """The lines sum to net at every moment, the bars end where net does, and the residual is printed."""
+    snapshot = played()[-1]
+    spec = figures.profit(snapshot.series, snapshot.money, snapshot.about)
+    assert np.allclose(
+        sum(trace(spec, name)["y"] for name in ("grid", "trend", "fees")), trace(spec, "net")["y"], atol=1e-4
+    )
+    assert trace(spec, "funding")["visible"] is False
+    bars = spec["data"][5]
+    assert float(sum(bars["y"][:-1])) == pytest.approx(float(bars["y"][-1]), abs=1e-4)
+    assert bars["y"][-1] == pytest.approx(float(snapshot.money.equity))
+    assert bars["marker"]["pattern"]["shape"] == ["/" if value < 0 else "" for value in bars["y"]], "losses are hatched"
+    assert "residual 0 USDT" in spec["layout"]["title"]["subtitle"]["text"]
+
+
+def test_profit_before_the_first_price_is_what_is_known() -> None:
+    """Equity that is not known is the sum of the parts that are, and a residual that is not known says so."""
+    money = Money(grid=Decimal(3), commission=Decimal(1))
+    spec = figures.profit(played()[-1].series, money, about())
+    assert spec["data"][5]["y"].tolist() == [3, 0, -1, 0, 2]
+    assert "residual unknown" in spec["layout"]["title"]["subtitle"]["text"]
+
+
+def test_long_sessions_are_thinned_and_say_so() -> None:
+    """Lines keep their extremes within their budget, and the subtitle says how much is drawn."""
+    n = 5000
+    wave = tuple(np.sin(np.arange(n) / 7).tolist())
+    ts = tuple(1_704_067_200_000_000_000 + i * 1_000_000_000 for i in range(n))
+    series = Series(
+        ts_ns=ts, mid=wave, equity=wave, grid=wave, trend=wave, commission=wave, funding=wave, position=wave
+    )
+    spec = figures.profit(series, Money(), about())
+    assert all(len(one["x"]) <= figures.PROFIT_POINTS for one in spec["data"][:5])
+    assert (
+        max(trace(spec, "net")["y"]) == pytest.approx(max(wave))
+        and "of 5,000 points" in spec["layout"]["title"]["subtitle"]["text"]
+    )
+    assert trace(spec, "net")["x"][0] == "2024-01-01T00:00:00"
+    assert len(figures.fills(series, (), Counts(), about())["data"][0]["x"]) <= figures.POINTS
+
+
+def test_what_is_not_a_number_is_left_out() -> None:
+    """A mid that was not known leaves a gap of time, and neither a zero nor an error."""
+    nan = float("nan")
+    series = Series(ts_ns=(0, 1_000_000_000, 2_000_000_000), mid=(1.0, nan, 3.0), equity=(nan, nan, nan), grid=(0.0,) * 3,
+                    trend=(0.0,) * 3, commission=(0.0,) * 3, funding=(0.0,) * 3, position=(0.0,) * 3)  # fmt: skip
+    assert figures.fills(series, (), Counts(), about())["data"][0]["y"].tolist() == [1, 3]
+    assert len(trace(figures.profit(series, Money(), about()), "net")["y"]) == 0
+
+
+def test_fills_point_up_and_down() -> None:
+    """Each side has its shape, each fill its words, and the subtitle says that older ones are not here."""
+    trades = tuple(
+        Trade(fill_id=str(i), ts_ns=1_704_067_200_418_000_000, key=key, side=side, price=Decimal("60000.1"), quantity=Decimal("0.0020"),
+              commission=Decimal("0.0120"), commission_asset="USDT", is_maker=side is Side.BUY)
+        for i, (key, side) in enumerate((("B3", Side.BUY), ("S1", Side.SELL)))
+    )  # fmt: skip
+    spec = figures.fills(played()[-1].series, trades, Counts(fills=1500), about())
+    buys, sells = trace(spec, "buy (1)"), trace(spec, "sell (1)")
+    assert (buys["marker"]["symbol"], sells["marker"]["symbol"]) == ("triangle-up", "triangle-down")
+    assert buys["text"] == ["0.002 SYNTH, B3, maker<br>fee 0.012 USDT"] and ", taker<br>" in sells["text"][0]
+    assert buys["x"] == ["2024-01-01T00:00:00.418"]
+    assert spec["layout"]["title"]["subtitle"]["text"].endswith("2 of 1,500 fills, the latest")
+
+
+def test_round_trips_are_all_in_the_bars() -> None:
+    """Losses and gains meet at zero, and the count of all is said."""
+    trips = tuple(
+        Trip(
+            ts_ns=0,
+            entry_price=Decimal(1),
+            exit_price=Decimal(1),
+            quantity=Decimal(1),
+            net_pnl=Decimal(0),
+            net_bps=bps,
+            hold_s=4.0,
+        )
+        for bps in np.linspace(-5, 5, 100).tolist()
+    )
+    spec = figures.round_trips(trips, Counts(round_trips=400))
+    assert sum(trace(spec, "loss")["y"]) + sum(trace(spec, "gain")["y"]) == 100
+    assert spec["layout"]["title"]["subtitle"]["text"] == "100 of 400 round trips; half were held longer than 4.0 s"
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=200), st.integers(0, 50), st.floats(0.01, 0.98))
+def test_unanswered_requests_are_censored(samples: list[float], lost: int, level: float) -> None:
+    """A quantile is that of all requests, those that were never answered being later than any; where it is among them: none."""
+    one = Waits(operation="place", count=len(samples), timeouts=lost, samples_ms=tuple(sorted(samples)))
+    everything = np.r_[np.sort(np.array(samples, np.float32)), np.full(lost, np.inf)]
+    wanted = float(everything[max(0, int(np.ceil(level * len(everything) - 1e-6)) - 1)])
+    found = figures.quantile(one, level)
+    assert found == pytest.approx(wanted) if np.isfinite(wanted) else found is None
+    assert figures.curve(one)[1][-1] == pytest.approx(len(samples) / (len(samples) + lost))
+
+
+def test_a_far_quantile_needs_a_hundred_answers() -> None:
+    """The 99 % quantile of 99 answers is not told."""
+    waits = [Waits(operation="place", count=n, timeouts=0, samples_ms=tuple(range(1, n + 1))) for n in (99, 100)]
+    assert [figures.quantile(one, 0.99) for one in waits] == [None, 99.0]
+
+
+def test_latency_curves_are_told_apart_and_marked_where_they_end() -> None:
+    """The busiest operation first, each with its own dash; a censored curve ends in an open triangle, and the subtitle counts."""
+    waits = (
+        Waits(operation="cancel", count=10, timeouts=3, samples_ms=(1.0, 2.0)),
+        Waits(operation="batch_place", count=50, timeouts=0, samples_ms=(5.0,) * 4),
+        Waits(operation="ask", count=0, timeouts=2, samples_ms=()),
+    )
+    spec = figures.latency(waits)
+    shown = [one for one in spec["data"] if one["visible"]]
+    assert [one["name"] for one in shown] == ["batch place (50), median 5 ms", "cancel (10), median 2 ms"]
+    assert len({one["line"]["dash"] for one in shown}) == 2
+    assert shown[1]["marker"]["opacity"] == [0.0, 1.0] and set(shown[0]["marker"]["opacity"]) == {0.0}
+    assert "5 never were" in spec["layout"]["title"]["subtitle"]["text"]
+
+
+def test_the_session_of_the_tests_is_real() -> None:
+    """It trades, refuses levels and completes round trips, so that the figures above have something to show."""
+    last = played()[-1]
+    assert last.counts.fills > 5 and last.counts.round_trips > 2 and any(rung.refused for rung in last.ladder)
+    assert any(rung.in_flight for snapshot in played() for rung in snapshot.ladder)
+    assert changed(last, status={"stale": True}).status.stale
