@@ -12,6 +12,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Tests run side by side; those of pages share one worker.
+WORKERS ?= 2
 SEED ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,10 +28,10 @@ demo: $(CORE)
 	$(BIN)/grinder demo --out build/demo
 
 test: $(FULL) chromium
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-slow: $(FULL) chromium
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
 
 # Debian's package, as root or with a sudo that asks nothing; where that is not so, the tests of pages say what they miss.
 chromium:

@@ -52,7 +52,7 @@ class Feed:
         The newest that was heard; the last one of all once the session has ended.
     """
 
-    def __init__(self, folder: SessionFolder, *, every_s: float = 0.25) -> None:
+    def __init__(self, folder: SessionFolder, *, every_s: float = 0.2) -> None:
         self.folder, self.every_s = folder, every_s
         self.latest: Snapshot | None = None
         self.link = Link.CONNECTING

@@ -277,6 +277,11 @@ class NotebookPage:
                     trace = _COLOURS.sub("", "\n".join(output["traceback"]))
                     raise CellFailed(f"cell {index} of {self.name}: {output['ename']}: {output['evalue']}\n{trace}")
 
+    def clear_output(self, index: int) -> None:
+        """Take away what a cell shows."""
+        self._begin(f"grinder.clear({index})")
+        self.wait_until("grinder.settled()")
+
     def interrupt(self) -> None:
         """Interrupt the kernel, as the stop button does."""
         self.page.evaluate("grinder.kernel().interrupt()")

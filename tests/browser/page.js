@@ -34,6 +34,12 @@ window.grinder = (() => {
 
   // Through JSON, so that what was read compares equal to what is read.
   const traces = () => JSON.parse(JSON.stringify(figures().map(figure => plain(figure.data))));
+  const onCell = (index, command) => {
+    const notebook = panel().content;
+    notebook.deselectAll();
+    notebook.activeCellIndex = index;
+    return window.jupyterapp.commands.execute(`notebook:${command}`);
+  };
   let pending = false;
 
   return {
@@ -49,12 +55,8 @@ window.grinder = (() => {
     begin: work => { pending = true; const end = () => { pending = false; }; Promise.resolve(work()).then(end, end); },
     settled: () => !pending,
     run: () => window.jupyterapp.commands.execute('notebook:run-all-cells'),
-    runCell: index => {
-      const notebook = panel().content;
-      notebook.deselectAll();
-      notebook.activeCellIndex = index;
-      return window.jupyterapp.commands.execute('notebook:run-cell');
-    },
+    runCell: index => onCell(index, 'run-cell'),
+    clear: index => onCell(index, 'clear-cell-output'),
 
     // Where the cells are, scrolled to the first, once they are laid out.
     area: async () => {

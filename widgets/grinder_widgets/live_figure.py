@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,33 @@ import traitlets
 
 from grinder_widgets.session_figures import Spec, changes
 
+_EXPORTED = re.compile(r"export\{(\w+) as FigureModel,(\w+) as FigureView,(\w+) as default\};")
+_LETTING_GO = r"""
+export default () => {
+  const widget = \3(), heard = [];
+  return {
+    initialize({ model }) {
+      widget.initialize({ model: { ...model, on: (name, call) => { heard.push(() => model.off(name, call)); model.on(name, call); } } });
+    },
+    render({ el }) {
+      const before = heard.length, close = widget.render({ el }), mine = heard.splice(before);
+      return () => { mine.forEach(off => off()); close(); };
+    },
+  };
+};
+"""
+
 
 class _Figure(go.FigureWidget):  # type: ignore[misc]
-    """A figure that does not listen to what the browser makes of it.
+    """A figure whose views let go of it when they are taken away, and that does not listen to what the browser makes of it.
+
+    A view of plotly's that was taken away goes on listening: it draws into nothing and raises, and the views after it do not hear.
 
     plotly.py takes the defaults that the browser has filled in, and drops what it holds itself where both have a value. While
     updates follow each other that races: it raises on an array, or removes one that was just sent. Here nothing reads the defaults.
     """
+
+    _esm = _EXPORTED.sub(_LETTING_GO, str(go.FigureWidget._esm))
 
     _js2py_traceDeltas = traitlets.Dict(allow_none=True)
     _js2py_layoutDelta = traitlets.Dict(allow_none=True)
