@@ -17,6 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fill_models import fill_models
+from fills import fills
+from labels import labels
+from latency import latencies
 from sessions import sessions
 
 ROUNDS = 5
@@ -38,8 +42,12 @@ def main() -> None:
         rows += importing(raw, recording)
         rows += replaying(raw, recording)
         rows += memory(recording)
+        rows += labels(row, recording)
+        rows += fill_models(row, raw, recording)
         rows += journalling(Path(folder))
     rows += routing()
+    rows += fills(row)
+    rows += latencies(row)
     rows += start_up()
     rows += sessions(row)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -202,6 +202,12 @@ def betters(book: Book, side: int, tick: int) -> bool:
 
 
 @compiled
+def takes(book: Book, side: int, tick: int) -> bool:
+    """Whether an order at `tick` would trade at once."""
+    return (tick - book.head[BEST + ((1 + side) >> 1)]) * side >= 0
+
+
+@compiled
 def clear_outside(book: Book, side: int, tick: int) -> None:
     """Remove the levels from the best down to a bid `tick`, or from the best up to an ask `tick`, both included."""
     own = BEST + ((1 - side) >> 1)

@@ -21,6 +21,7 @@ _SOURCES = (
     *sorted(_KERNEL.glob("*.py")),
     _KERNEL.parent / "market" / "features.py",
     _KERNEL.parent / "fillprob" / "heuristic.py",
+    _KERNEL.parent / "fillprob" / "traded_rate.py",
 )
 
 

@@ -48,7 +48,6 @@ S_QUEUE, S_PARTIAL, S_SHARE, S_WHOLE, S_FUSED, S_BY_QUOTE, S_NEIGHBOURS, S_SEED,
 DONE, NEEDS_BOOK, NEEDS_ORDERS, NEEDS_OUTBOX = 0, 1, 2, 3  # what must grow before time can go on
 SPARE = 8  # responses that one event may send beside one for each resting order or level taken
 NEIGHBOUR_TICKS = 25
-NOBODY_AHEAD = -1e15  # the touch rule: any trade at the price is far past the queue
 
 
 class Stream(NamedTuple):
@@ -201,15 +200,9 @@ def _trade(exchange: Exchange, aggressor: int, tick: int, lots: int, ts: int) ->
         state = exchange.queue[row]
         state[AHEAD] -= volume
         state[TRADED] += lots
-        past = -state[AHEAD]
-        filled = 0
-        if exchange.settings[S_WHOLE]:
-            if past >= order[LEAVES]:
-                filled = order[LEAVES]
-        elif past >= 0.5:
-            filled = order[LEAVES]
-            if exchange.settings[S_PARTIAL]:
-                filled = min(order[LEAVES], min(np.int64(past + 0.5), volume))
+        filled = qu.filled_by_trade(
+            exchange.settings[S_WHOLE] != 0, exchange.settings[S_PARTIAL] != 0, state[AHEAD], order[LEAVES], volume
+        )
         if filled > 0 and volume > 0:
             _fill(exchange, row, filled, ts, BY_QUEUE)
             if exchange.settings[S_SHARE]:
@@ -217,7 +210,7 @@ def _trade(exchange: Exchange, aggressor: int, tick: int, lots: int, ts: int) ->
             if order[LEAVES] == 0:
                 _remove(exchange, row)
                 continue
-            state[AHEAD] = NOBODY_AHEAD if exchange.settings[S_QUEUE] == qu.TOUCH else 0.0
+            state[AHEAD] = qu.front(exchange.settings[S_QUEUE])
         row += 1
 
 
@@ -228,12 +221,15 @@ def _level_changed(exchange: Exchange, side: int, tick: int, old: int, new: int)
     for row in range(exchange.head[RESTING]):
         if exchange.resting[row, TICK] == tick and exchange.resting[row, SIDE] == side:
             state = exchange.queue[row]
-            ahead = qu.after_change(
-                exchange.settings[S_QUEUE], exchange.power, state[AHEAD], state[TRADED], float(old), float(new)
+            state[AHEAD] = qu.moved_up(
+                exchange.settings[S_WHOLE] != 0,
+                exchange.settings[S_QUEUE],
+                exchange.power,
+                state[AHEAD],
+                state[TRADED],
+                float(old),
+                float(new),
             )
-            if exchange.settings[S_WHOLE]:  # with nobody ahead, only trades bring us through our own size
-                ahead = max(ahead, min(state[AHEAD], 0.0))
-            state[AHEAD] = ahead
             state[TRADED] = 0.0
 
 
@@ -241,49 +237,66 @@ def _level_changed(exchange: Exchange, side: int, tick: int, old: int, new: int)
 
 
 @inlined
-def _exchange_event(exchange: Exchange, ts: int, kind: int, side: int, tick: int, lots: int, id_: int) -> None:
-    book, head, settings = exchange.book, exchange.head, exchange.settings
-    reached = head[MIN_SELL] <= tick if side > 0 else head[MAX_BUY] >= tick  # an own order of the other side
-    if kind == TRADE:
-        if reached:
-            _trade(exchange, side, tick, lots, ts)
-    elif kind in (DEPTH, SNAPSHOT):
+def move_book(
+    book: Book, head: Ints, settings: Ints, kind: int, side: int, tick: int, lots: int, id_: int
+) -> tuple[int, bool]:
+    """Let a depth, snapshot, bbo or clear row move the book.
+
+    Returns
+    -------
+    old : int
+        What the level held before, so that queues there can move up; -1 where no level was set.
+    reaches : bool
+        Whether it fills the orders of the other side that rest at the price or beyond.
+    """
+    if kind in (DEPTH, SNAPSHOT):
         better = lots > 0 and bk.betters(book, side, tick)
         if better and settings[S_FUSED] and kind == DEPTH and id_ < head[QUOTE_ID]:
-            return  # an older diff cannot put quantity inside a newer quote
+            return -1, False  # an older diff cannot put quantity inside a newer quote
         old = bk.quantity(book, side, tick)
         bk.set_level(book, side, tick, lots)
-        _level_changed(exchange, side, tick, old, lots)
-        if better and reached and not settings[S_BY_QUOTE]:
-            _fill_beyond(exchange, -side, tick, ts, BY_QUOTE)
-    elif kind == BBO:
+        return old, better and settings[S_BY_QUOTE] == 0
+    if kind == BBO:
+        old = -1
         if settings[S_FUSED]:
             old = bk.quantity(book, side, tick)
             bk.set_quote(book, side, tick, lots)
             head[QUOTE_ID] = id_
-            _level_changed(exchange, side, tick, old, lots)
-        if reached and lots > 0 and settings[S_BY_QUOTE]:
-            _fill_beyond(exchange, -side, tick, ts, BY_QUOTE)
-    elif kind == CLEAR:
+        return old, lots > 0 and settings[S_BY_QUOTE] != 0
+    if kind == CLEAR:
         bk.clear_outside(book, side, tick)
+    return -1, False
+
+
+@inlined
+def _exchange_event(exchange: Exchange, ts: int, kind: int, side: int, tick: int, lots: int, id_: int) -> None:
+    head = exchange.head
+    reached = head[MIN_SELL] <= tick if side > 0 else head[MAX_BUY] >= tick  # an own order of the other side
+    if kind == TRADE:
+        if reached:
+            _trade(exchange, side, tick, lots, ts)
+        return
+    old, reaches = move_book(exchange.book, head, exchange.settings, kind, side, tick, lots, id_)
+    if old >= 0:
+        _level_changed(exchange, side, tick, old, lots)
+    if reaches and reached:
+        _fill_beyond(exchange, -side, tick, ts, BY_QUOTE)
 
 
 # --- arrivals ------------------------------------------------------------------------------------------------------------
 
 
 @compiled
-def _quantity_ahead(exchange: Exchange, side: int, tick: int) -> float:
+def quantity_ahead(book: Book, neighbours: bool, side: int, tick: int) -> float:
     """Return the displayed quantity that a new order joins behind; at an unknown level 0 or the mean of its known neighbours."""
-    if exchange.settings[S_QUEUE] == qu.TOUCH:
-        return NOBODY_AHEAD
-    known = bk.quantity(exchange.book, side, tick)
-    if known > 0 or not exchange.settings[S_NEIGHBOURS]:
+    known = bk.quantity(book, side, tick)
+    if known > 0 or not neighbours:
         return float(known)
-    if bk.betters(exchange.book, side, tick):
+    if bk.betters(book, side, tick):
         return 0.0  # inside the spread there is nobody
     total, levels = 0, 0
     for near in range(tick - NEIGHBOUR_TICKS, tick + NEIGHBOUR_TICKS + 1):
-        lots = bk.quantity(exchange.book, side, near)
+        lots = bk.quantity(book, side, near)
         total += lots
         levels += lots > 0
     return total / levels if levels > 0 else 0.0
@@ -324,7 +337,10 @@ def _rest(exchange: Exchange, order: int, side: int, tick: int, lots: int, leave
     row = head[RESTING]
     new = exchange.resting[row]
     new[ID], new[SIDE], new[TICK], new[LOTS], new[LEAVES], new[KIND] = order, side, tick, lots, leaves, kind
-    exchange.queue[row, AHEAD] = _quantity_ahead(exchange, side, tick)
+    if exchange.settings[S_QUEUE] == qu.TOUCH:
+        exchange.queue[row, AHEAD] = qu.front(qu.TOUCH)
+    else:
+        exchange.queue[row, AHEAD] = quantity_ahead(exchange.book, exchange.settings[S_NEIGHBOURS] != 0, side, tick)
     exchange.queue[row, TRADED] = 0.0
     head[RESTING] += 1
     exchange.own_ticks[0 if side > 0 else 1, tick & 4095] += 1
@@ -341,7 +357,7 @@ def _amend(exchange: Exchange, row: int, tick: int, lots: int, ts: int) -> int:
     REDUCE (spot): only a smaller quantity at the same price; the order keeps its place. MODIFY (USD-M): it joins the back of the
     queue, and is cancelled when the new quantity is at most what has executed, or when it is post-only and would take.
     """
-    own, best = exchange.resting[row], exchange.book.head
+    own = exchange.resting[row]
     order, side, kind = own[ID], own[SIDE], own[KIND]
     leaves = lots - (own[LOTS] - own[LEAVES])
     rule = exchange.settings[S_AMEND]
@@ -352,7 +368,7 @@ def _amend(exchange: Exchange, row: int, tick: int, lots: int, ts: int) -> int:
         own[LOTS], own[LEAVES] = lots, leaves
         _respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
         return DONE
-    crosses = tick >= best[bk.BEST_ASK] if side > 0 else tick <= best[bk.BEST_BID]
+    crosses = bk.takes(exchange.book, side, tick)
     if leaves <= 0 or (crosses and kind == POST_ONLY):
         _respond(exchange, ts, CANCELLED, order, side, own[TICK], 0, own[LEAVES], 1, 0)
         _remove(exchange, row)
@@ -374,7 +390,7 @@ def _arrive(exchange: Exchange, command: Ints) -> int:
     """Let a command arrive; return DONE, or what must grow first (nothing has happened then)."""
     ts, order, side = command[C_ARRIVAL], command[C_ID], command[C_SIDE]
     tick, lots, kind = command[C_TICK], command[C_LOTS], command[C_KIND]
-    head, best = exchange.head, exchange.book.head
+    head = exchange.head
     if command[C_TYPE] != PLACE:
         row = _row_of(exchange, order)
         if row < 0:
@@ -387,7 +403,7 @@ def _arrive(exchange: Exchange, command: Ints) -> int:
         _respond(exchange, ts, CANCELLED, order, left[SIDE], left[TICK], 0, left[LEAVES], 1, 0)
         _remove(exchange, row)
         return DONE
-    crosses = tick >= best[bk.BEST_ASK] if side > 0 else tick <= best[bk.BEST_BID]
+    crosses = bk.takes(exchange.book, side, tick)
     if crosses and kind == POST_ONLY:
         _respond(exchange, ts, REJECTED, order, side, tick, 0, lots, 1, 0)
         return DONE

@@ -9,6 +9,28 @@ from __future__ import annotations
 from grinder_kit.kernel.compiled import compiled
 
 RISK_AVERSE, POWER, PRO_RATA, OPTIMISTIC, TOUCH = 0, 1, 2, 3, 4
+_NOBODY_AHEAD = -1e15  # the touch rule: any trade at the price is far past the queue
+
+
+@compiled
+def front(model: int) -> float:
+    """Return the quantity ahead of whoever stands first; far below zero where there is no queue at all (touch)."""
+    return _NOBODY_AHEAD if model == TOUCH else 0.0
+
+
+@compiled
+def filled_by_trade(whole: bool, partial: bool, ahead: float, leaves: int, volume: int) -> int:
+    """Return the lots of an order that a trade at its price fills; `ahead` is what the trade has left in front of it.
+
+    `whole` needs all that is left of the order to be past the queue. Otherwise half a lot past it fills everything, or, with
+    `partial`, as much as went past, at most the trade's own `volume`.
+    """
+    past = -ahead
+    if whole:
+        return leaves if past >= leaves else 0
+    if past < 0.5:
+        return 0
+    return min(leaves, int(past + 0.5), volume) if partial else leaves
 
 
 @compiled
@@ -35,3 +57,10 @@ def after_change(model: int, power: float, ahead: float, traded: float, old: flo
     weight_back, weight_front = abs(back) ** n, abs(ahead) ** n
     behind = weight_back / (weight_back + weight_front)
     return min(ahead - (1.0 - behind) * cancelled + min(back - behind * cancelled, 0.0), new)
+
+
+@compiled
+def moved_up(whole: bool, model: int, power: float, ahead: float, traded: float, old: float, new: float) -> float:
+    """Return :func:`after_change`, except that a `whole` order with nobody ahead comes no further: only trades fill it."""
+    changed = after_change(model, power, ahead, traded, old, new)
+    return max(changed, min(ahead, 0.0)) if whole else changed
