@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from grinder_kit.decision.constraints import ConstraintProvider
     from grinder_kit.decision.grid_manager import GridManager
+    from grinder_kit.decision.slicing import Iceberg, Twap
     from grinder_kit.errors import (
         BannedError,
         ConfigError,
@@ -32,13 +33,17 @@ if TYPE_CHECKING:
         SessionLostError,
         VenueError,
     )
+    from grinder_kit.execution.alerts import AlertManager
     from grinder_kit.execution.clock import run_stepped
     from grinder_kit.execution.engine import ExecutionEngine
     from grinder_kit.execution.explain import explain
     from grinder_kit.execution.fill_tracker import FillTracker
     from grinder_kit.execution.idempotent import IdempotentPort
     from grinder_kit.execution.journal import Journal
+    from grinder_kit.execution.latency import LatencyMonitor
+    from grinder_kit.execution.metrics import ExecutionMetrics
     from grinder_kit.execution.port import Capabilities
+    from grinder_kit.execution.position_syncer import PositionSyncer
     from grinder_kit.execution.retry import OrderRetryPolicy
     from grinder_kit.execution.router import SmartOrderRouter
     from grinder_kit.execution.shell import Shell, guarded
@@ -47,7 +52,15 @@ if TYPE_CHECKING:
     from grinder_kit.market.features import FeatureState, features
     from grinder_kit.market.recording import Recording
     from grinder_kit.market.synthetic import synthetic_market
-    from grinder_kit.model.config import Config, ExecutionConfig, GridConfig, Limits, RetryConfig, RouterConfig
+    from grinder_kit.model.config import (
+        Config,
+        ExecutionConfig,
+        GridConfig,
+        Limits,
+        ReconcileConfig,
+        RetryConfig,
+        RouterConfig,
+    )
     from grinder_kit.model.config_file import load_config, save_config
     from grinder_kit.model.fill import Fill, RoundTrip
     from grinder_kit.model.grid import GridLevel, GridPlan
@@ -77,6 +90,7 @@ _HOME = {
     "ExecutionConfig": "model.config",
     "GridConfig": "model.config",
     "Limits": "model.config",
+    "ReconcileConfig": "model.config",
     "RetryConfig": "model.config",
     "RouterConfig": "model.config",
     "load_config": "model.config_file",
@@ -86,6 +100,8 @@ _HOME = {
     "GridLevel": "model.grid",
     "GridManager": "decision.grid_manager",
     "GridPlan": "model.grid",
+    "Iceberg": "decision.slicing",
+    "Twap": "decision.slicing",
     "estimate_fill_probability": "fillprob.heuristic",
     # orders and fills
     "ExecutionEngine": "execution.engine",
@@ -96,15 +112,19 @@ _HOME = {
     "RoundTrip": "model.fill",
     "Side": "model.order",
     # at a venue
+    "AlertManager": "execution.alerts",
     "Capabilities": "execution.port",
+    "ExecutionMetrics": "execution.metrics",
     "FaultyPort": "venue.faulty",
     "IdempotentPort": "execution.idempotent",
     "Journal": "execution.journal",
+    "LatencyMonitor": "execution.latency",
     "Order": "model.order",
     "OrderRequest": "model.order",
     "OrderResult": "model.order",
     "OrderRetryPolicy": "execution.retry",
     "PaperPort": "venue.paper",
+    "PositionSyncer": "execution.position_syncer",
     "Shell": "execution.shell",
     "SimulatedVenue": "venue.simulated",
     "SmartOrderRouter": "execution.router",
@@ -138,6 +158,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AlertManager",
     "BannedError",
     "Capabilities",
     "Config",
@@ -147,6 +168,7 @@ __all__ = [
     "DataError",
     "ExecutionConfig",
     "ExecutionEngine",
+    "ExecutionMetrics",
     "FaultyPort",
     "FeatureState",
     "Features",
@@ -157,12 +179,14 @@ __all__ = [
     "GridManager",
     "GridPlan",
     "GrinderError",
+    "Iceberg",
     "IdempotentPort",
     "IdentityError",
     "Instrument",
     "InvalidRequestError",
     "Journal",
     "JournalError",
+    "LatencyMonitor",
     "Limits",
     "NotArmedError",
     "Order",
@@ -176,8 +200,10 @@ __all__ = [
     "OrderType",
     "OutcomeUnknownError",
     "PaperPort",
+    "PositionSyncer",
     "RateLimitError",
     "Recording",
+    "ReconcileConfig",
     "Result",
     "RetryConfig",
     "RoundTrip",
@@ -190,6 +216,7 @@ __all__ = [
     "SimulatedVenue",
     "SmartOrderRouter",
     "Snapshot",
+    "Twap",
     "VenueError",
     "estimate_fill_probability",
     "explain",

@@ -352,9 +352,26 @@ def stop(name: SessionName, reason: Reason = "grinder stop") -> None:
 
 
 @app.command()
-def flatten(name: SessionName, reason: Reason = "grinder flatten") -> None:
-    """Withdraw a session's orders and close its position, taking liquidity; it is paused then."""
-    _command(name, "flatten", reason)
+def flatten(
+    name: SessionName,
+    reason: Reason = "grinder flatten",
+    twap_s: Annotated[
+        float | None, typer.Option(metavar="S", help="Close it over S seconds, in slices that take liquidity.")
+    ] = None,
+    slices: Annotated[
+        int | None, typer.Option(metavar="N", help="So many slices; by default what the smallest order allows.")
+    ] = None,
+    show: Annotated[
+        str | None, typer.Option(metavar="QUANTITY", help="Close it with post-only orders of QUANTITY, one at a time.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws sizes and times of the slices.")] = None,
+) -> None:
+    """Withdraw a session's orders and close its position, at once and taking liquidity; it is paused then."""
+    from grinder_kit.execution.way_out import How
+
+    how = How(twap_s, slices, show, seed)
+    how.check()
+    _command(name, "flatten", reason, **{key: value for key, value in how._asdict().items() if value is not None})
 
 
 @app.command()
@@ -366,11 +383,11 @@ def kill(name: SessionName, reason: Reason = "grinder kill") -> None:
     typer.echo(str(kill_session(SessionFolder(name), reason)))
 
 
-def _command(name: str, command: str, reason: str) -> None:
+def _command(name: str, command: str, reason: str, **facts: Any) -> None:
     from grinder_kit.session.folder import SessionFolder
     from grinder_kit.session.request import command as give
 
-    typer.echo(str(give(SessionFolder(name), command, reason=reason)))
+    typer.echo(str(give(SessionFolder(name), command, reason=reason, **facts)))
 
 
 @app.command()
@@ -398,6 +415,29 @@ def venue(
         sys.stdout.flush()
 
     asyncio.run(serve(played, execution, port=port, speed=speed, on_ready=ready))
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Option(help="A recording, or 'synthetic seed=7 minutes=30'.")],
+    fraction: Annotated[float, typer.Option(help="Of the time that trains; the rest tests.")] = 0.6,
+    queue: Annotated[str, typer.Option(help="Queue model that fills the labels.")] = "power",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the fitted model (JSON).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the fill model on the first part of a market, and score it on the rest beside simpler ones."""
+    from grinder_kit.fillprob.evaluation import evaluate
+    from grinder_kit.fillprob.model_file import save_model
+    from grinder_kit.market.naming import open_market
+
+    found = evaluate(open_market(data), fraction=fraction, queue=queue)
+    if out is not None:
+        with _draft(out) as draft:
+            save_model(found.model, draft)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        typer.echo(str(found) if out is None else f"{found}\nmodel  {out}")
 
 
 # --- what commands share ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ GrinderError
 │   └── InvalidRequestError    a request that must not be sent; carries it
 ├── DataError              a recording, file or feed that cannot be trusted: where, and what to do
 │   ├── FillConflictError      one fill id came with two contents (execution/fill_tracker.py)
+│   ├── PositionReportError    a position report of yesterday, or of two legs (execution/position_syncer.py)
 │   └── JournalError           a journal that is damaged, or was written by another session or version
 │       └── DamagedJournalError    damaged: what precedes it can be read (execution/journal_file.py)
 ├── IdentityError          the books do not close: grid + trend + funding - commission is not the change of equity

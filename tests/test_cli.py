@@ -261,6 +261,7 @@ def test_journal_as_json_is_one_value_a_line(capsys: pytest.CaptureFixture[str],
         "body": {
             "what": "OrderFilled", "client_order_id": "gkr0-B3-0", "trade_id": "991", "price_ticks": 599_900,
             "quantity_lots": 5, "commission": "0.0060", "commission_asset": "USDT", "ts_ns": 1, "is_maker": True,
+            "commission_rate": None,
         },
     }  # fmt: skip
 

@@ -188,7 +188,7 @@ class GridManager:
     ) -> tuple[tuple[Level, ...], tuple[Refused, ...]]:
         quoted: list[Level] = []
         refused: list[Refused] = []
-        room = self._order_room
+        room = self.order_room
         for side, side_off in ((1, off[0]), (-1, off[1])):
             last = 0
             letter = "B" if side > 0 else "S"
@@ -211,7 +211,8 @@ class GridManager:
         return tuple(quoted), tuple(refused)
 
     @property
-    def _order_room(self) -> int:
+    def order_room(self) -> int:
+        """Orders allowed at once, by the configuration and the venue."""
         limits = [limit for limit in (self.config.max_orders, self._constraints.max_orders) if limit is not None]
         return min(limits, default=1 << 30)
 

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     EXIT = "EXIT"
     TTL_EXPIRED = "TTL_EXPIRED"
     NEW_LEVEL = "NEW_LEVEL"
+    REPEGGED = "REPEGGED"
     CONFORMS = "CONFORMS"
     AMEND_UNSAFE = "AMEND_UNSAFE"
     QUANTITY_CHANGED = "QUANTITY_CHANGED"
@@ -77,6 +78,7 @@ _TEXT = {
     Reason.EXIT: "the position is being closed",
     Reason.TTL_EXPIRED: "the order's time to live has passed",
     Reason.NEW_LEVEL: "the level has no order",
+    Reason.REPEGGED: "stands aside: it would take at its own price",
     Reason.CONFORMS: "the order is where it should be",
     Reason.AMEND_UNSAFE: "the venue cannot amend this order safely",
     Reason.QUANTITY_CHANGED: "only the quantity changed",

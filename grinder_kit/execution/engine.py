@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
 from grinder_kit.decision.constraints import Constraints
-from grinder_kit.decision.exit import exit_order
+from grinder_kit.decision.exit import Exit, exit_order
 from grinder_kit.decision.grid_manager import (
     Book,
     GridManager,
@@ -37,14 +37,19 @@ from grinder_kit.decision.routing import (
     Rules,
     in_steps,
     route_ladder,
+    route_standing,
 )
+from grinder_kit.decision.slicing import Progress
 from grinder_kit.errors import ConfigError, DataError
+from grinder_kit.execution.account import AccountBooks
 from grinder_kit.execution.fill_tracker import FillTracker
 from grinder_kit.execution.ledger import Ledger
 from grinder_kit.execution.own_orders import LiveOrders, OwnOrder, OwnOrders, key_of
 from grinder_kit.execution.port import AmendRule, amends_of
 from grinder_kit.execution.refusals import RefusalLog
+from grinder_kit.execution.repegs import WOULD_TAKE, Repegs
 from grinder_kit.execution.watch import RiskWatch
+from grinder_kit.execution.way_out import WayOut, amount
 from grinder_kit.model.config import Config
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.config_diff import Difference, differences, unchangeable
@@ -53,11 +58,14 @@ from grinder_kit.model.event import (
     Cancel,
     Command,
     Event,
+    Flatten,
     FundingPaid,
     LookUp,
     OrderFilled,
     OrderUpdate,
     Place,
+    Rebased,
+    Reconciled,
     Restarted,
     Resynced,
     RunState,
@@ -69,12 +77,14 @@ from grinder_kit.model.event import (
 from grinder_kit.model.fill import Fill
 from grinder_kit.model.grid import ResetAction
 from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.number import plain
 from grinder_kit.model.order import InFlight, OrderState, OrderType, Side
 from grinder_kit.model.section import InvalidConfigError, Problem
 
 #: States in which a broken limit kills. While a session flattens none does: that would leave it with its position.
 _WATCHED = (RunState.RUNNING, RunState.PAUSED)
+#: The keys of exits; no level of a plan has them.
+_BUY_OUT, _SELL_OUT = "B0", "S0"
+_EXITS = (_BUY_OUT, _SELL_OUT)
 #: A level that the venue refused, other than as a post-only that would take, waits 1, 2, 4, ... s, at most this long.
 MAX_PAUSE_NS = 60_000_000_000
 
@@ -131,6 +141,8 @@ class ExecutionEngine:
         Amends that one order may take.
     reduce_only : bool
         Whether the venue can be told that an order may only reduce the position.
+    keep : int, optional
+        Fills and round trips that are held in memory (see FillTracker); None holds all.
     planner, manager, position : optional
         Other planners, a manager with another fill model, another source of the position.
 
@@ -140,6 +152,7 @@ class ExecutionEngine:
     tracker : FillTracker
     ledger : Ledger
     refusals : RefusalLog
+    account : AccountBooks
     decisions : Counter of (Action, Reason)
     last_decisions : list of Decision
         Those of the last tick that looked at the ladder.
@@ -156,6 +169,8 @@ class ExecutionEngine:
         Why the grid has no level at the moment, None when it has some.
     flattened : str or None
         Why there is nothing to flatten any more: all is sold or bought back, or what remains is too small. None until then.
+    way_out : WayOut or None
+        The schedule by which the position is taken out, though it be paused; None: at once, or not at all.
     watch : RiskWatch
         What the session has lost and sent, and the limit that it broke.
 
@@ -175,6 +190,7 @@ class ExecutionEngine:
         amend_rule: AmendRule = AmendRule.NONE,
         max_amends: int = 10_000,
         reduce_only: bool = False,
+        keep: int | None = None,
         planner: GridPlanner | None = None,
         manager: GridManager | None = None,
         position: PositionSource | None = None,
@@ -182,10 +198,11 @@ class ExecutionEngine:
         self.instrument = instrument
         self.position = position or LotPosition()
         self.orders = OwnOrders(tag, first_generation=first_generation)
-        self.tracker = FillTracker(instrument)
-        self.ledger = Ledger(instrument)
+        self.tracker = FillTracker(instrument, keep=keep)
+        self.ledger = Ledger(instrument, remember=keep is None)
         self.watch = RiskWatch(instrument, self.ledger, config.limits)
         self.refusals = RefusalLog()
+        self.account = AccountBooks()
         self.decisions: Counter[tuple[Action, Reason]] = Counter()
         self.last_decisions: list[Decision] = []
         self.state = RunState.RUNNING
@@ -195,16 +212,19 @@ class ExecutionEngine:
         self.synced = True
         self.empty_reason: str | None = None
         self.flattened: str | None = None
+        self.way_out: WayOut | None = None
         self._amend_rule, self._max_amends = amend_rule, max_amends
         self._reduce_only = reduce_only
         self._constraints = Constraints.of(instrument)
         self._plan: Plan | None = None
         self._awaited: set[str] = set()  # orders of an old plan that must be gone before the new one is built
         self._pauses: dict[str, tuple[int, int]] = {}  # level key to (refusals in a row, ns until which it waits)
+        self._repegs = Repegs(self._constraints)
         self._kept: tuple[object, ...] = ()  # what `state_to_keep` returned last
         # What the last tick looked at, while it asked for nothing.
         self._settled: tuple[tuple[Level, ...], tuple[Refused, ...], Gates] | None = None
         self._recheck = False  # limits may have become too tight for what rests
+        self._taken_lots = 0  # whole lots that fees in base have taken out of the position
         self._made_here = planner is None and manager is None
         self.planner = planner or planner_for(config.grid, instrument)
         self.manager = manager or GridManager(config.grid, instrument, execution=config.execution)
@@ -295,20 +315,23 @@ class ExecutionEngine:
             return self._decide(event, now_ns)
         self._settled = None
         if isinstance(event, OrderFilled):
-            self._book_fill(event)
+            self._take_fill(event, now_ns)
             return self._after(event.client_order_id)
         if isinstance(event, FundingPaid):
             self.tracker.record_funding(event.ts_ns, event.amount)
             self.ledger.funding(event.amount)
             self.watch.booked()
-        elif isinstance(event, SetState):
+        elif isinstance(event, SetState | Flatten):
             return self._set_state(event, now_ns)
         elif isinstance(event, StreamLost | Restarted):
             self.synced = False
             if isinstance(event, Restarted):
                 self.orders.lose_track()
+                self.account.restarted()
         elif isinstance(event, Resynced):
             self.synced = True
+        elif isinstance(event, Rebased | Reconciled):
+            self.account.apply(event)
         elif isinstance(event, Updated):
             self._take_over(Config.from_canonical(event.config))  # it was checked before it became an event
         else:
@@ -325,19 +348,36 @@ class ExecutionEngine:
             self._awaited.discard(client_order_id)
         elif look_up:
             return (LookUp(client_order_id=client_order_id, reason=order.reason),)
-        elif order.in_flight is None and self.state is not RunState.RUNNING:
+        elif order.in_flight is None and self.state is not RunState.RUNNING and order is not self._clip:
             return (self._cancel(order, Reason.NOT_RUNNING),)
         return ()
 
-    def _set_state(self, event: SetState, now_ns: int) -> tuple[Command, ...]:
-        if event.state is self.state:
+    def _set_state(self, event: SetState | Flatten, now_ns: int) -> tuple[Command, ...]:
+        new = RunState.FLATTENING if isinstance(event, Flatten) else event.state
+        self.check_state(new)
+        way_out = self._way_out(event, now_ns)
+        if new is self.state and way_out is self.way_out:
             return ()
-        self.check_state(event.state)
-        self.state, self.state_reason, self.state_since_ns = event.state, event.reason, now_ns
+        self.state, self.state_reason, self.state_since_ns = new, event.reason, now_ns
         self.epoch += 1
-        if event.state in (RunState.RUNNING, RunState.FLATTENING):
+        self.way_out = way_out
+        self._repegs.clear()
+        if new in (RunState.RUNNING, RunState.FLATTENING):
             self.flattened = None
-        return () if event.state is RunState.RUNNING else self._withdraw()
+        return () if new is RunState.RUNNING else self._withdraw()
+
+    def _way_out(self, event: SetState | Flatten, now_ns: int) -> WayOut | None:
+        """Return the schedule that holds after a change of state: a pause keeps one, and the same one goes on where it stood."""
+        known = self.way_out
+        if isinstance(event, Flatten):
+            if known is None or not known.is_for(event):
+                return WayOut(event, now_ns)
+            known.go_on(now_ns)
+            return known
+        if event.state is not RunState.PAUSED or known is None or not self.position.lots:
+            return None
+        known.stand_still(now_ns)
+        return known
 
     def check_state(self, new: RunState) -> None:
         """Refuse a state that may not follow the present one.
@@ -356,13 +396,29 @@ class ExecutionEngine:
     def _count_refusal(self, event: OrderUpdate, now_ns: int) -> None:
         """Let a level wait longer after each refusal, so that a venue that says no is not asked at every step."""
         key = key_of(event.client_order_id)
-        if key is None or event.client_order_id not in self.orders.by_id:
+        order = self.orders.by_id.get(event.client_order_id)
+        if key is None or order is None:
             return
-        if event.state is not OrderState.REJECTED or event.reason in ("", "POST_ONLY_WOULD_TAKE"):
+        if event.state is not OrderState.REJECTED or event.reason == "":
             self._pauses.pop(key, None)
+            self._repegs.accepted(key)
             return
+        if event.reason == WOULD_TAKE:
+            most = self.config.router.max_repegs if self.state is RunState.RUNNING else 0
+            if not most:
+                self._pauses.pop(key, None)
+            if not most or self._repegs.refused(order, most):
+                return
         refused = self._pauses.get(key, (0, 0))[0] + 1
         self._pauses[key] = refused, now_ns + min(MAX_PAUSE_NS, 1_000_000_000 << min(refused - 1, 6))
+
+    def _take_fill(self, event: OrderFilled, now_ns: int) -> None:
+        held, way_out = abs(self.position.lots), self.way_out
+        if way_out is not None:
+            way_out.see(held, now_ns)
+        self._book_fill(event)
+        if way_out is not None and key_of(event.client_order_id) in _EXITS:
+            way_out.booked(max(0, held - abs(self.position.lots)))
 
     def _book_fill(self, event: OrderFilled) -> None:
         order = self.orders.by_id.get(event.client_order_id)
@@ -384,13 +440,19 @@ class ExecutionEngine:
             ts_ns=event.ts_ns,
             is_maker=event.is_maker,
             level_id=level_id(key),
-            policy=self.config.grid.planner,
+            policy="UNKNOWN" if order is None else order.policy,
+            commission_rate=event.commission_rate,
         )
+        booked = self.tracker.fill_count
         self.tracker.record_fill(fill)  # first: it refuses the same id with other content, and books nothing then
-        if not self.ledger.apply(fill):
+        if self.tracker.fill_count == booked:
             return  # booked before: a repeat after a reconnect
+        self.ledger.apply(fill)
         self.watch.booked()
         self.position.book(side, event.quantity_lots)
+        if (taken := self.tracker.taken_lots) != self._taken_lots:
+            self.position.book(-1 if taken > self._taken_lots else 1, abs(taken - self._taken_lots))
+            self._taken_lots = taken
         self.orders.fill(event.client_order_id, event.quantity_lots, event.ts_ns)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
@@ -413,6 +475,8 @@ class ExecutionEngine:
         if running:
             book = Book(tick.bid_ticks, tick.ask_ticks, tick.features)
             quoted, refused = self.manager.wanted(plan, book, self.position.lots)
+            if self._repegs:
+                quoted, refused = self._repegs.levels(quoted, refused, book, self.orders, self.manager.order_room)
             self.empty_reason = None if quoted else self._why_empty(plan, refused)
         gates = Gates(running, tick.stale)
         reset = plan.reset_action if plan is not self._plan else ResetAction.NONE
@@ -424,54 +488,110 @@ class ExecutionEngine:
         commands, blocked = self._route(quoted, refused, reset, gates, now_ns)
         self.refusals.update(refused, blocked, now_ns)
         repeatable = (
-            not (commands or self._pauses or self._recheck)
+            not (commands or self._pauses or self._recheck or self._repegs)
             and self._ttl_ns is None
             and self.manager.config.min_fill_prob == 0
         )
         self._settled = (quoted, refused, gates) if repeatable else None
         return commands
 
-    def _withdraw(self) -> tuple[Command, ...]:
-        """Cancel what rests, and ask about what should have ended by itself."""
+    def _withdraw(self, keep: OwnOrder | None = None) -> tuple[Command, ...]:
+        """Cancel what rests, but `keep`, and ask about what should have ended by itself."""
         commands: list[Command] = []
         for order in self.orders:
-            if order.in_flight is None:
+            if order.in_flight is None and order is not keep:
                 commands.append(self._cancel(order, Reason.NOT_RUNNING))
             elif order.in_flight is InFlight.UNKNOWN and order.type is OrderType.IOC:
                 commands.append(LookUp(client_order_id=order.client_order_id, reason="its end was not told"))
         return tuple(commands)
 
+    # --- the way out ------------------------------------------------------------------------------------------------
+
+    @property
+    def exit_progress(self) -> Progress | None:
+        """How far the schedule has come by which the position is taken out, though it be paused; None where there is none."""
+        return None if self.way_out is None else self.way_out.progress(abs(self.position.lots))
+
+    @property
+    def _clip(self) -> OwnOrder | None:
+        """The order that an iceberg shows."""
+        held = self.position.lots
+        if self.state is not RunState.FLATTENING or self.way_out is None or not self.way_out.iceberg or not held:
+            return None
+        own = self.orders.by_key.get(_SELL_OUT if held > 0 else _BUY_OUT)
+        return None if own is None or own.type is OrderType.IOC else own
+
     def _flatten(self, tick: Tick, now_ns: int) -> tuple[Command, ...]:
-        """Withdraw own orders; once none is left, take the position out at what the market shows, one order after another."""
+        """Withdraw own orders; once none is left, take the position out: at what the market shows, or as the schedule says."""
         self.refusals.update((), (), now_ns)
-        commands, held = self._withdraw(), self.position.lots
-        if len(self.orders) or not self.synced:
+        held, way_out, clip = self.position.lots, self.way_out, self._clip
+        commands = self._withdraw(clip)
+        if way_out is not None:
+            way_out.see(abs(held), now_ns)
+        alone = len(self.orders) == (0 if clip is None else 1)
+        if not alone or not self.synced:
             return commands
         if not held:
             self.flattened = "flat"
             return ()
-        if tick.bid_ticks is None or tick.ask_ticks is None or tick.stale:
+        bid, ask = tick.bid_ticks, tick.ask_ticks
+        if bid is None or ask is None or tick.stale:
             return ()
-        out = exit_order(held, tick.bid_ticks, tick.ask_ticks, self._constraints)
-        if out is None:
-            self.flattened = self._remainder(tick.bid_ticks if held > 0 else tick.ask_ticks)
+        out = exit_order(held, bid, ask, self._constraints)
+        kind = OrderType.IOC
+        if clip is None and out is None:
+            self.flattened = self._remainder(bid if held > 0 else ask)
             return ()
-        key = "B0" if out.side > 0 else "S0"
-        refused = self._constraints.refuse(out.ticks, out.lots, tick.bid_ticks + tick.ask_ticks) is not None
-        if refused or now_ns < self._pauses.get(key, (0, 0))[1] or not self.watch.may_send:
+        if way_out is not None:
+            due = way_out.due(abs(held), self._constraints.least_lots(bid if held > 0 else ask))
+            own_best = max(ask, bid + 1) if held > 0 else min(bid, ask - 1)
+            if clip is not None:
+                return self._tend(clip, Exit(clip.side, own_best, due), way_out, bid + ask, now_ns)
+            out = exit_order(due if held > 0 else -due, bid, ask, self._constraints) if due else None
+            if out is not None and way_out.iceberg:
+                out, kind = out._replace(ticks=own_best), OrderType.POST_ONLY
+        key = _SELL_OUT if held > 0 else _BUY_OUT
+        if out is None or now_ns < self._pauses.get(key, (0, 0))[1] or not self._may_leave(out, out.lots, bid + ask):
             return ()
-        view = self._view(Gates(False, tick.stale))
-        if isinstance(assess(view, self._limits, *out, reduce_only=True), RiskRefused):
-            return ()
+        if way_out is not None and way_out.iceberg:
+            if not way_out.may_follow(now_ns):
+                return ()
+            way_out.shown(now_ns)
         decision = Decision(key, *out, Action.PLACE, Reason.EXIT, None)
         self.decisions[decision.action, decision.reason] += 1
-        return (self._place(decision, now_ns, OrderType.IOC, reduce_only=self._reduce_only),)
+        return (self._place(decision, now_ns, kind, reduce_only=self._reduce_only),)
+
+    def _tend(self, clip: OwnOrder, wanted: Exit, way_out: WayOut, mid2: int, now_ns: int) -> tuple[Command, ...]:
+        """Let the clip that stands follow its side's best price."""
+        if clip.in_flight is not None:
+            return ()
+        if clip.open_lots > wanted.lots:
+            return (self._cancel(clip, Reason.QUANTITY_CHANGED),)
+        supported, increase, left = self._rules.amends
+        action, reason = route_standing(
+            wanted.ticks, clip.lots, clip.ticks, clip.lots, clip.filled,
+            self._rules.tolerance_ticks, self._rules.amend_threshold_tenths, supported and clip.amends < left, increase,
+        )  # fmt: skip
+        moved = wanted._replace(lots=clip.lots)
+        if action is Action.NOOP or not way_out.may_follow(now_ns) or not self._may_leave(moved, 0, mid2):
+            return ()
+        if action is not Action.AMEND:
+            return (self._cancel(clip, reason),)
+        way_out.shown(now_ns)
+        self.decisions[action, reason] += 1
+        return (self._amend(clip, Decision(clip.key, *moved, action, reason, clip), now_ns),)
+
+    def _may_leave(self, out: Exit, added: int, mid2: int) -> bool:
+        """Whether venue, pace and gates let an exit through."""
+        if self._constraints.refuse(out.ticks, out.lots, mid2) is not None or not self.watch.may_send:
+            return False
+        answer = assess(self._view(Gates(False)), self._limits, out.side, out.ticks, added, reduce_only=True)
+        return not isinstance(answer, RiskRefused)
 
     def _remainder(self, ticks: int) -> str:
-        instrument = self.instrument
-        unit = "contracts" if instrument.inverse else instrument.base
-        held, least = instrument.quantity(self.position.lots), instrument.quantity(self._constraints.least_lots(ticks))
-        return f"{plain(held)} {unit} remain: below the smallest order of {plain(least)} {unit}"
+        least = self._constraints.least_lots(ticks)
+        rest = amount(self.instrument, self.position.lots)
+        return f"{rest} remain: below the smallest order of {amount(self.instrument, least)}"
 
     @staticmethod
     def _why_empty(plan: Plan, refused: tuple[Refused, ...]) -> str:
@@ -503,6 +623,8 @@ class ExecutionEngine:
             quoted, self.orders.by_key, gates, self._rules,
             withdraw=withdraw, stays=stays, rebuilding=bool(self._awaited), refuse=refuse if gated else None,
         )  # fmt: skip
+        if self._repegs:
+            decisions = self._repegs.named(decisions)
         self.last_decisions = decisions
         blocked: list[Blocked] = []
         for decision in decisions:
@@ -567,6 +689,8 @@ class ExecutionEngine:
         for decision in places:
             if view is None or self._approved(view, decision, decision.lots):
                 commands.append(self._place(decision, now_ns, self.config.grid.order_type))
+                if decision.reason is Reason.REPEGGED:
+                    self._repegs.stands_aside(commands[-1].client_order_id)
                 view = view and view.opened(decision.side, decision.lots)
         return tuple(commands)
 
@@ -579,9 +703,11 @@ class ExecutionEngine:
         return False
 
     def _place(self, decision: Decision, now_ns: int, type: OrderType, *, reduce_only: bool = False) -> Place:
+        policy = Reason.EXIT.value if decision.reason is Reason.EXIT else self.config.grid.planner
         order = self.orders.add(
-            decision.key, decision.side, decision.ticks, decision.lots, now_ns, reduce_only=reduce_only, type=type
-        )
+            decision.key, decision.side, decision.ticks, decision.lots, now_ns,
+            reduce_only=reduce_only, type=type, policy=policy,
+        )  # fmt: skip
         self.watch.sent(now_ns)
         return Place(
             client_order_id=order.client_order_id,
@@ -593,6 +719,7 @@ class ExecutionEngine:
             reduce_only=reduce_only,
             epoch=self.epoch,
             reason=decision.reason,
+            policy=policy,
         )
 
     def _amend(self, order: OwnOrder, decision: Decision, now_ns: int) -> Amend:
@@ -681,6 +808,8 @@ class ExecutionEngine:
         self.orders.sent(command, ts_ns)
         if isinstance(command, Place | Amend):
             self.watch.sent(ts_ns)
+        if isinstance(command, Place) and command.reason == Reason.REPEGGED:
+            self._repegs.stands_aside(command.client_order_id)
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Take what `state_to_keep` returned."""
@@ -700,7 +829,7 @@ class ExecutionEngine:
                 [o.client_order_id, o.ticks, o.lots, o.filled, o.state, o.in_flight or "", list(o.wish or ())]
                 for o in self.orders
             ),
-            "fills": sorted(fill.fill_id for fill in self.tracker.fills),
+            "fills": [self.tracker.fill_count, self.tracker.fingerprint],
             "position": self.position.lots,
             "money": [
                 format(value.normalize(), "f")

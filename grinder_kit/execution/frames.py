@@ -11,9 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from grinder_kit.execution.money import EXACT, ROUNDED, money_scale
+from grinder_kit.execution.money import EXACT, ROUNDED, money_scale, settled
+from grinder_kit.execution.pairing import ProfitView
 from grinder_kit.model.fill import Fill, PairingView, RoundTrip
 from grinder_kit.model.instrument import Instrument
+from grinder_kit.model.number import Exact
 from grinder_kit.model.order import Side
 
 _SIDE = pl.Enum([side.value for side in Side])
@@ -41,7 +43,12 @@ def fills_frame(fills: Iterable[Fill], instrument: Instrument) -> pl.DataFrame:
         Prices on the tick and quantities on the lot of `instrument`.
     instrument : Instrument
         Its tick and lot give the scales of the columns; commission is rounded to 12 decimals, 18 for inverse.
+
+    Notes
+    -----
+    `commission` is in `commission_asset`, `commission_settled` in the settlement asset, and null where no rate is known.
     """
+    money = _decimal(money_scale(instrument))
     schema = {
         "fill_id": pl.String,
         "client_order_id": pl.String,
@@ -52,8 +59,11 @@ def fills_frame(fills: Iterable[Fill], instrument: Instrument) -> pl.DataFrame:
         "quantity": _decimal(decimals(instrument.lot)),
         "price_ticks": pl.Int64,
         "quantity_lots": pl.Int64,
-        "commission": _decimal(money_scale(instrument)),
+        "commission": money,
+        "commission_asset": pl.String,
+        "commission_settled": money,
         "is_maker": pl.Boolean,
+        "policy": pl.String,
     }
     rows = [
         (
@@ -67,7 +77,10 @@ def fills_frame(fills: Iterable[Fill], instrument: Instrument) -> pl.DataFrame:
             instrument.ticks(fill.price),
             instrument.lots(fill.quantity),
             fill.commission,
+            fill.commission_asset,
+            settled(fill, instrument),
             fill.is_maker,
+            fill.policy,
         )
         for fill in fills
     ]
@@ -78,7 +91,8 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
     """Return round trips as a frame, one row each, in the order given.
 
     `side` is the entry's. Money is rounded to 12 decimals, 18 for inverse (which changes nothing for spot and linear,
-    unless tick times lot is finer or the view is average). `net_bps` is net profit over the value of the entry.
+    unless tick times lot is finer or the view is average). `net_bps` is net profit over the value of the entry. Where
+    `fees_known` is false, `commission` and what is net leave a fee out that nobody could convert.
     """
     money, tick = _decimal(money_scale(instrument)), decimals(instrument.tick)
     schema = {
@@ -96,7 +110,9 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
         "net_bps": pl.Float64,
         "entry_level": pl.String,
         "exit_level": pl.String,
+        "policy": pl.String,
         "view": _VIEW,
+        "fees_known": pl.Boolean,
     }
     rows = [
         (
@@ -114,9 +130,36 @@ def round_trips_frame(trips: Iterable[RoundTrip], instrument: Instrument) -> pl.
             net_bps(trip, instrument),
             trip.entry_fill.level_id,
             trip.exit_fill.level_id,
+            trip.policy,
             trip.view.value,
+            trip.fees_known,
         )
         for trip in trips
+    ]
+    return rows_frame(rows, schema)
+
+
+def views_frame(views: Iterable[ProfitView], instrument: Instrument, mark: Exact | None = None) -> pl.DataFrame:
+    """Return profit under each pairing rule as a frame, one row each; money as in :func:`round_trips_frame`.
+
+    `inventory` need not lie on the lot where fees were paid in base; then it is rounded to the scale of money.
+
+    Raises
+    ------
+    DataError
+        When `mark` is not above zero.
+    """
+    money = _decimal(money_scale(instrument))
+    schema = {"view": _VIEW, "realised": money, "unrealised": money, "inventory": money, "open_lots": pl.Int64}
+    rows = [
+        (
+            view.kind.value,
+            view.realised,
+            None if mark is None else view.unrealised(mark),
+            view.inventory,
+            view.open_count,
+        )
+        for view in views
     ]
     return rows_frame(rows, schema)
 
@@ -141,5 +184,5 @@ def _series(name: str, column: tuple[Any, ...], dtype: Any) -> pl.Series:
     if isinstance(dtype, pl.Decimal):
         # Rounded here and not by Polars 2.1, which panics on a Decimal of more than 38 decimals.
         quantum = Decimal(1).scaleb(-dtype.scale)
-        column = tuple(ROUNDED.quantize(value, quantum) for value in column)
+        column = tuple(None if value is None else ROUNDED.quantize(value, quantum) for value in column)
     return pl.Series(name, column, dtype=dtype)

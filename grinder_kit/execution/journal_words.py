@@ -20,6 +20,7 @@ from grinder_kit.model.event import (
     CancelRejected,
     Command,
     Event,
+    Flatten,
     FundingPaid,
     LookedUp,
     LookUp,
@@ -27,8 +28,11 @@ from grinder_kit.model.event import (
     OrderUpdate,
     OutcomeUnknown,
     Place,
+    Rebased,
+    Reconciled,
     Restarted,
     Resynced,
+    RunState,
     SetState,
     StreamLost,
     Updated,
@@ -145,7 +149,8 @@ def _value_words(value: Command | Event, units: Units) -> tuple[str, str]:
         case LookedUp():
             return f"looked up: {value.state}, {quantity(value.filled_lots)} filled", ""
         case OrderFilled():
-            fee = f"fee {plain(value.commission)} {value.commission_asset}"
+            rate = "" if value.commission_rate is None else f" at {plain(value.commission_rate)}"
+            fee = f"fee {plain(value.commission)} {value.commission_asset}{rate}"
             what = f"filled {quantity(value.quantity_lots)} at {price(value.price_ticks)}"
             return what, f"{fee}, {'maker' if value.is_maker else 'taker'}, trade {value.trade_id}"
         case FundingPaid():
@@ -158,6 +163,16 @@ def _value_words(value: Command | Event, units: Units) -> tuple[str, str]:
             return "orders and fills agree with the venue", ""
         case SetState():
             return f"the session is {value.state}", _reason(value.reason)
+        case Flatten(duration_ns=int(duration)):
+            how = f"{quantity(value.total_lots)} in {value.slices} slices over {duration / 1e9:g} s"
+            return f"the session is {RunState.FLATTENING}: {how}", _reason(value.reason)
+        case Flatten():
+            how = f"{quantity(value.total_lots)}, {quantity(value.shown_lots or 0)} shown at a time"
+            return f"the session is {RunState.FLATTENING}: {how}", _reason(value.reason)
+        case Rebased():
+            return f"held beside the session's own fills: {plain(value.foreign)}", _reason(value.reason)
+        case Reconciled():
+            return f"reconciliation: the session is {value.state}", _reason(value.reason)
         case Updated():
             return "the session takes another configuration", sha256(value.config.encode()).hexdigest()[:12]
     return type(value).__name__, ""

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from grinder_kit.errors import IdentityError
-from grinder_kit.execution.money import EXACT, ROUNDED, ZERO, check_fill, check_mark
+from grinder_kit.execution.money import EXACT, ROUNDED, ZERO, check_fill, check_mark, in_kind, settled
 from grinder_kit.model.fill import Fill
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.number import Exact, exact, plain
@@ -26,6 +26,22 @@ INVERSE_TOLERANCE = Decimal("1e-18")
 class Ledger:
     """Cash and inventory of one instrument, from an empty start; amounts are in its settlement asset.
 
+    A fee in the base of a spot instrument is no cash: less is held then. One in a third asset counts at the rate that the fill
+    carries, and not at all where it carries none (the tracker says how much that is).
+
+    Parameters
+    ----------
+    instrument : Instrument
+    remember : bool
+        Keep the id of every fill, and book it once. Without, whoever asks has made sure of that.
+
+    Attributes
+    ----------
+    cash, inventory : Decimal
+        What trades have brought in, and the signed quantity held.
+    commission, received : Decimal
+        Commission that was not paid in kind, and funding.
+
     Examples
     --------
     >>> from decimal import Decimal as D
@@ -39,10 +55,11 @@ class Ledger:
     Decimal('0.038')
     """
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, *, remember: bool = True) -> None:
         self.instrument = instrument
         self.cash = self.inventory = self.commission = self.received = ZERO
         self._seen: set[str] = set()
+        self._remember = remember
 
     def apply(self, fill: Fill) -> bool:
         """Book a fill, and return whether it was new: one whose id was booked before changes nothing.
@@ -61,10 +78,14 @@ class Ledger:
             cash = EXACT.add(self.cash, ROUNDED.divide(value, fill.price))
         else:
             cash = EXACT.subtract(self.cash, EXACT.multiply(value, fill.price))
-        self.commission = EXACT.add(self.commission, fill.commission)
+        if in_kind(fill.commission_asset, self.instrument):
+            quantity = EXACT.subtract(quantity, fill.commission)
+        elif (paid := settled(fill, self.instrument)) is not None:
+            self.commission = EXACT.add(self.commission, paid)
         self.inventory = EXACT.add(self.inventory, quantity)
         self.cash = cash
-        self._seen.add(fill.fill_id)
+        if self._remember:
+            self._seen.add(fill.fill_id)
         return True
 
     def funding(self, amount: Exact) -> None:

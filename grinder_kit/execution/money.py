@@ -11,8 +11,8 @@ from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation,
 
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.model.fill import Fill
-from grinder_kit.model.instrument import Instrument
-from grinder_kit.model.number import Exact, exact
+from grinder_kit.model.instrument import Contract, Instrument
+from grinder_kit.model.number import Exact, exact, plain
 from grinder_kit.model.order import Side
 
 #: For sums and products: 200 digits, and an error instead of a rounded result.
@@ -38,8 +38,8 @@ def check_fill(fill: Fill, instrument: Instrument) -> None:
     Raises
     ------
     DataError
-        No id, another symbol, no side, a number that is no finite Decimal, price or quantity not above zero, or a fee
-        in an asset other than the settlement asset (a fee of zero may name any asset).
+        No id, another symbol, no side, a number that is no finite Decimal, price or quantity not above zero, a fee in an
+        unnamed asset (unless it is zero), or a rate of conversion that cannot be one.
     """
     if not fill.fill_id:
         raise DataError(f"a fill of {fill.symbol} at {fill.ts_ns} has no fill_id; give it the venue's trade id")
@@ -57,11 +57,43 @@ def check_fill(fill: Fill, instrument: Instrument) -> None:
         raise DataError(
             f"{name}: price is {fill.price}, quantity {fill.quantity}; both must be above zero, the side gives the sign"
         )
-    if fill.commission and fill.commission_asset != instrument.settle:
+    if fill.commission and not fill.commission_asset:
+        raise DataError(f"{name}: commission of {plain(fill.commission)} is paid in an unnamed asset; name it")
+    rate = fill.commission_rate
+    if rate is None:
+        return
+    if not isinstance(rate, Decimal) or not rate.is_finite() or rate <= 0:
+        raise DataError(f"{name}: commission_rate is {rate!r}; write a finite Decimal above zero, or None")
+    if fill.commission_asset == instrument.settle and rate != 1:
         raise DataError(
-            f"{name}: commission is paid in {fill.commission_asset or 'an unnamed asset'}, and profit of "
-            f"{instrument.symbol} is counted in {instrument.settle}; convert the fee before it is booked"
+            f"{name}: commission_rate is {plain(rate)} for a fee that is paid in {instrument.settle} itself; write None"
         )
+
+
+def in_kind(asset: str, instrument: Instrument) -> bool:
+    """Whether a fee in `asset` is taken out of what was bought: in the base of a spot instrument, of which less is then held."""
+    return asset == instrument.base and instrument.contract is Contract.SPOT and instrument.contract_size == 1
+
+
+def needs_rate(asset: str, instrument: Instrument) -> bool:
+    """Whether a fee in `asset` can be counted only with a rate of conversion."""
+    return asset != instrument.settle and not in_kind(asset, instrument)
+
+
+def settled(fill: Fill, instrument: Instrument) -> Decimal | None:
+    """Return the commission of a fill in the settlement asset; None where nobody knows what its asset is worth.
+
+    Exact for the settlement asset and for the base of a spot instrument, rounded to :func:`money_scale` for any other.
+    """
+    if not fill.commission or fill.commission_asset == instrument.settle:
+        return fill.commission
+    rate = fill.commission_rate
+    if in_kind(fill.commission_asset, instrument):
+        return EXACT.multiply(fill.commission, fill.price if rate is None else rate)
+    if rate is None:
+        return None
+    quantum = Decimal(1).scaleb(-money_scale(instrument))
+    return ROUNDED.quantize(EXACT.multiply(fill.commission, rate), quantum)
 
 
 def check_mark(mark: Exact) -> Decimal:

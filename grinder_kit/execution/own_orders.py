@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from grinder_kit.decision.grid_manager import level_id
@@ -27,6 +28,9 @@ from grinder_kit.model.order import InFlight, Order, OrderState, OrderType, Side
 
 _CLIENT_ORDER_ID = re.compile(r"gk[A-Za-z0-9_-]*-([BS]-?\d+)-[0-9a-z]+")
 _TAG = re.compile(r"[A-Za-z0-9_]{1,12}")
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+#: Reasons of refusals that are told apart: venues also say things of which no two are alike.
+MOST_REASONS = 30
 
 #: What a venue says about one order, fills apart.
 OrderEvent: TypeAlias = OrderUpdate | Amended | AmendRejected | CancelRejected | OutcomeUnknown | LookedUp
@@ -37,7 +41,7 @@ class OwnOrder:
     """One order; prices in ticks, quantities in lots, times in ns. `side` is +1 for a buy.
 
     `wish` is the price and quantity that an amend under way asks for. `ending` is an end that the venue has told while fills
-    of the order are missing: the order ends when they have come.
+    of the order are missing: the order ends when they have come. `policy` names what decided the order.
     """
 
     client_order_id: str
@@ -57,6 +61,7 @@ class OwnOrder:
     wish: tuple[int, int] | None = None
     ending: _Ending | None = None
     expires: bool = False  # its cancel ends it as EXPIRED: the time to live has passed
+    policy: str = "UNKNOWN"
 
     @property
     def at_rest(self) -> InFlight | None:
@@ -77,6 +82,30 @@ class _Ending(NamedTuple):
     reason: str
 
 
+@dataclass(slots=True)
+class OrderTotals:
+    """How many orders were sent, how many amends were confirmed, how orders ended, and why the venue refused some.
+
+    `lots` and `filled` are those of the orders that have ended; they outlive the orders, which whoever collects them may forget.
+    """
+
+    placed: int = 0
+    amended: int = 0
+    ended: Counter[OrderState] = field(default_factory=Counter)
+    rejections: Counter[str] = field(default_factory=Counter)
+    lots: int = 0
+    filled: int = 0
+
+    def end(self, order: OwnOrder) -> None:
+        """Count an order that has ended."""
+        self.ended[order.state] += 1
+        self.lots += order.lots
+        self.filled += order.filled
+        if order.state is OrderState.REJECTED:
+            known = order.reason in self.rejections or len(self.rejections) < MOST_REASONS
+            self.rejections[order.reason if known and _CODE.fullmatch(order.reason) else "OTHER"] += 1
+
+
 class OwnOrders:
     """The live orders of one session and symbol, and the client order ids they were sent under.
 
@@ -90,6 +119,11 @@ class OwnOrders:
     first_generation : int
         Generations start above this. A live session gives the time in ms, so that an id is never used twice, though the
         journal that knows the last generations be lost.
+
+    Attributes
+    ----------
+    totals : OrderTotals
+        Counts that only rise; orders of an earlier run of the session count where its journal is read.
 
     Raises
     ------
@@ -107,6 +141,7 @@ class OwnOrders:
         self.by_key: dict[str, OwnOrder] = {}
         self.by_id: dict[str, OwnOrder] = {}
         self.ended: list[OwnOrder] = []  # terminal orders that nobody has collected yet
+        self.totals = OrderTotals()
         self.late_events = 0
         self._generation: dict[str, int] = {}
 
@@ -115,6 +150,12 @@ class OwnOrders:
 
     def __len__(self) -> int:
         return len(self.by_key)
+
+    @property
+    def fill_rate(self) -> float | None:
+        """Filled over placed quantity of all orders that were sent, each with its last quantity; None before the first."""
+        placed = self.totals.lots + sum(order.lots for order in self)
+        return (self.totals.filled + sum(order.filled for order in self)) / placed if placed else None
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -146,11 +187,14 @@ class OwnOrders:
         *,
         reduce_only: bool = False,
         type: OrderType = OrderType.POST_ONLY,
+        policy: str = "UNKNOWN",
     ) -> OwnOrder:
         """Register an order that is about to be sent; its key must be free."""
         assert key not in self.by_key, f"a second order under {key}"  # one order per key, always: a bug, not bad input
         return self._register(
-            OwnOrder(self.next_id(key), key, side, ticks, lots, now_ns, reduce_only=reduce_only, type=type)
+            OwnOrder(
+                self.next_id(key), key, side, ticks, lots, now_ns, reduce_only=reduce_only, type=type, policy=policy
+            )
         )
 
     def adopt(
@@ -162,6 +206,7 @@ class OwnOrders:
         *,
         reduce_only: bool = False,
         type: OrderType = OrderType.POST_ONLY,
+        policy: str = "UNKNOWN",
     ) -> OwnOrder | None:
         """Register an order that was sent before: by the journal's word, or the venue's. None where its key is taken.
 
@@ -179,7 +224,7 @@ class OwnOrders:
             return None
         side = 1 if key[0] == "B" else -1
         return self._register(
-            OwnOrder(client_order_id, key, side, ticks, lots, now_ns, reduce_only=reduce_only, type=type)
+            OwnOrder(client_order_id, key, side, ticks, lots, now_ns, reduce_only=reduce_only, type=type, policy=policy)
         )
 
     def sent(self, command: Command, ts_ns: int) -> None:
@@ -198,6 +243,7 @@ class OwnOrders:
                 ts_ns,
                 reduce_only=command.reduce_only,
                 type=command.type,
+                policy=command.policy,
             )
             return
         order = self.by_id.get(command.client_order_id)
@@ -223,6 +269,7 @@ class OwnOrders:
 
     def _register(self, order: OwnOrder) -> OwnOrder:
         self.by_key[order.key] = self.by_id[order.client_order_id] = order
+        self.totals.placed += 1
         return order
 
     # --- events ------------------------------------------------------------------------------------------------------
@@ -242,6 +289,7 @@ class OwnOrders:
             return self._looked_up(order, event)
         if isinstance(event, Amended):
             order.amends += 1
+            self.totals.amended += 1
             order.ticks, order.lots, order.wish = event.price_ticks, event.quantity_lots, None
             if order.in_flight is InFlight.AMEND:
                 order.in_flight = None
@@ -324,6 +372,8 @@ class OwnOrders:
         order = self.by_id.get(client_order_id)
         if order is None:
             self.late_events += 1
+            if self.has_ended(client_order_id):
+                self.totals.filled += lots
             return None
         order.filled += lots
         if order.ending is not None and order.filled >= order.ending.filled:
@@ -340,6 +390,7 @@ class OwnOrders:
         order.wish = order.ending = None
         del self.by_key[order.key], self.by_id[order.client_order_id]
         self.ended.append(order)
+        self.totals.end(order)
 
     def collect(self) -> list[OwnOrder]:
         """Return the orders that have ended since the last call."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
-from grinder_kit.execution.money import EXACT, ZERO, Units, check_mark
+from grinder_kit.execution.money import EXACT, ROUNDED, ZERO, Units, check_mark
 from grinder_kit.model.fill import Fill, PairingView
 from grinder_kit.model.number import Exact, plain
 from grinder_kit.model.order import Side
@@ -30,7 +30,8 @@ from grinder_kit.model.order import Side
 class Lot:
     """What is still open of an entry, or of several that were merged; `fill` is then the oldest.
 
-    `cost` is the sum of lots times unit; `commission` is what the open part has paid.
+    `cost` is the sum of lots times unit; `commission` is what the open part has paid, in the settlement asset. `fees_known`: all
+    of it could be converted.
     """
 
     sign: int
@@ -38,6 +39,22 @@ class Lot:
     cost: int
     commission: Decimal
     fill: Fill
+    fees_known: bool = True
+
+
+class PaidInKind:
+    """What fees have taken of the base itself: `quantity` of it (negative: given), worth `cost` when it was taken.
+
+    Pairing goes on in whole lots, and this is held against them as one line of its own: the lots say what was traded, the line
+    what is missing of it. Commission holds `cost`, so that the line gains where the price falls.
+    """
+
+    def __init__(self) -> None:
+        self.quantity = self.cost = ZERO
+
+    def take(self, quantity: Decimal, cost: Decimal) -> None:
+        """Add a fee."""
+        self.quantity, self.cost = EXACT.add(self.quantity, quantity), EXACT.add(self.cost, cost)
 
 
 class Match(NamedTuple):
@@ -80,6 +97,7 @@ def _merge(into: Lot, lot: Lot) -> None:
     into.lots += lot.lots
     into.cost += lot.cost
     into.commission = EXACT.add(into.commission, lot.commission)
+    into.fees_known = into.fees_known and lot.fees_known
 
 
 class AverageCost:
@@ -225,11 +243,13 @@ class OpenLot:
 class ProfitView:
     """Realised and unrealised profit under one pairing rule, before commission, in the settlement asset.
 
-    The sums are kept as whole numbers, so the cost of asking does not grow with what is open.
+    The sums are kept as whole numbers, so the cost of asking does not grow with what is open. What fees have taken of the base
+    counts in `inventory` and `unrealised`, and in no lot.
     """
 
-    def __init__(self, kind: PairingView, units: Units, *, merge: bool) -> None:
+    def __init__(self, kind: PairingView, units: Units, in_kind: PaidInKind, *, merge: bool) -> None:
         self.kind = kind
+        self._in_kind = in_kind
         # A mean price has no finite decimal. Costs of the average view carry 24 more digits (inverse has 40 already).
         self._guard = 24 if kind is PairingView.AVERAGE and not units.inverse else 0
         self._finer = 10**self._guard
@@ -251,8 +271,21 @@ class ProfitView:
 
     @property
     def inventory(self) -> Decimal:
-        """Signed quantity held: what is open long minus what is open short."""
-        return self._units.instrument.quantity(self._lots)
+        """Signed quantity held: what is open long minus what is open short, less what fees have taken of it."""
+        held, taken = self._units.instrument.quantity(self._lots), self._in_kind.quantity
+        return EXACT.subtract(held, taken) if taken else held
+
+    @property
+    def taken_lots(self) -> int:
+        """Lots by which the inventory in whole lots, towards zero, is less than what was traded: fees in base took them."""
+        if not self._in_kind.quantity:
+            return 0
+        return self._lots - int(ROUNDED.divide_int(self.inventory, self._units.instrument.lot))
+
+    @property
+    def open_count(self) -> int:
+        """How many lots are open."""
+        return sum(1 for _ in self._rule.lots())
 
     @property
     def open_lots(self) -> tuple[OpenLot, ...]:
@@ -270,15 +303,19 @@ class ProfitView:
         )
 
     def unrealised(self, mark: Exact) -> Decimal:
-        """Return the profit of what is open if it were closed at `mark`.
+        """Return the profit of what is open if it were closed at `mark`, and what the base that fees took has lost since.
 
         Raises
         ------
         DataError
             When `mark` is not above zero.
         """
-        worth = self._units.worth(self._lots, check_mark(mark))
-        return EXACT.subtract(worth, self._units.money(self._cost, self._guard))
+        price = check_mark(mark)
+        profit = EXACT.subtract(self._units.worth(self._lots, price), self._units.money(self._cost, self._guard))
+        taken = self._in_kind
+        if taken.quantity or taken.cost:
+            profit = EXACT.add(profit, EXACT.subtract(taken.cost, EXACT.multiply(taken.quantity, price)))
+        return profit
 
     def book(self, sign: int, ticks: int, unit: int, lots: int, fill: Fill) -> None:
         """Close what the rule pairs with a fill and open the rest."""
@@ -299,12 +336,14 @@ class ProfitView:
             self._lots += sign * match.taken
         return matches
 
-    def open(self, sign: int, ticks: int, unit: int, lots: int, commission: Decimal, fill: Fill) -> None:
-        """Open `lots` of a fill that have paid `commission`."""
+    def open(
+        self, sign: int, ticks: int, unit: int, lots: int, commission: Decimal, fill: Fill, *, fees_known: bool = True
+    ) -> None:
+        """Open `lots` of a fill that have paid `commission`, in the settlement asset."""
         cost = lots * unit * self._finer
         self._cost += sign * cost
         self._lots += sign * lots
-        self._rule.open(ticks, Lot(sign, lots, cost, commission, fill))
+        self._rule.open(ticks, Lot(sign, lots, cost, commission, fill, fees_known))
 
     def profit(self, match: Match, unit: int) -> Decimal:
         """Return what a closed part earned."""

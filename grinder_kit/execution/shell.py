@@ -9,19 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
+from grinder_kit.decision.reason import Reason
+from grinder_kit.errors import ConfigError
 from grinder_kit.execution import translate
+from grinder_kit.execution.alerts import Alert, AlertManager, into_journal
 from grinder_kit.execution.budget import WeightBudget
 from grinder_kit.execution.clock import Clock
 from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.idempotent import IdempotentPort
 from grinder_kit.execution.journal import Journal
+from grinder_kit.execution.money import needs_rate
 from grinder_kit.execution.port import AccountEvent, Epoch, EpochGate, ExchangePort, MarketView
+from grinder_kit.execution.position_syncer import PositionSyncer
+from grinder_kit.execution.reconciliation import Reconciler
 from grinder_kit.execution.recovery import PERIODIC, Recovery
 from grinder_kit.execution.retry import OrderRetryPolicy, RetryingPort
 from grinder_kit.execution.router import Leaving, SmartOrderRouter
+from grinder_kit.execution.way_out import How
 from grinder_kit.model.config import Config, RetryConfig
 from grinder_kit.model.config_diff import Difference, differences
 from grinder_kit.model.event import (
@@ -31,8 +40,10 @@ from grinder_kit.model.event import (
     Event,
     FundingPaid,
     LookUp,
+    OrderFilled,
     OutcomeUnknown,
     Place,
+    Reconciled,
     Restarted,
     RunState,
     SetState,
@@ -40,7 +51,9 @@ from grinder_kit.model.event import (
     Tick,
     Updated,
 )
+from grinder_kit.model.number import Exact, exact, plain
 from grinder_kit.model.order import AmendRequest, CancelRequest, OrderRequest, OrderResult
+from grinder_kit.model.reconcile_config import ReconcileMode
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +92,25 @@ class Shell:
     epoch : Epoch
         That of the port's gate; raised here whenever the state changes, before anything else happens.
     journal : Journal, optional
-    resync_every_s : float
-        Orders and fills are compared with the venue at least this often, though no loss was noticed.
+    resync_every_s : float, optional
+        Orders, fills and position are compared with the venue at least this often, though no loss was noticed; by default
+        `reconcile.every_s` of the configuration.
     since_ns : int, optional
         Fills from here on belong to the session: the first entry of a journal that is continued, by default now.
+    rates : callable, optional
+        Gives the settlement asset per unit of another asset (612.4 for BNB), or None where it is unknown: a fee that was paid in
+        it is converted when the fill is booked, and the journal keeps the rate.
 
     Attributes
     ----------
     failure : BaseException or None
         What nobody foresaw; the session has been killed by it.
+    alerts : AlertManager
+        What a person must hear of: in the log, and in the journal.
+    syncer : PositionSyncer
+        What the account should hold, and what the venue says it does.
+    reconciler : Reconciler
+        What differs between session and venue.
 
     Examples
     --------
@@ -106,8 +129,9 @@ class Shell:
         *,
         epoch: Epoch,
         journal: Journal | None = None,
-        resync_every_s: float = 30.0,
+        resync_every_s: float | None = None,
         since_ns: int | None = None,
+        rates: Callable[[str], Decimal | None] | None = None,
     ) -> None:
         self.engine = engine
         self.port = port
@@ -119,10 +143,17 @@ class Shell:
         self.router = SmartOrderRouter(port, engine.instrument, router=engine.config.router)
         self._symbol = engine.instrument.symbol
         self.started_ns, self._steady_ns = clock.now_ns(), clock.monotonic_ns()
-        self._resync_ns = round(resync_every_s * 1e9)
+        self._resync_ns = None if resync_every_s is None else round(resync_every_s * 1e9)
+        self.alerts = AlertManager(self.now_ns, sinks=[self._write_alert])
+        self.syncer = PositionSyncer(
+            port, engine.instrument, alert_manager=self.alerts, now_ns=self.now_ns, price=lambda _: engine.watch.mid
+        )
+        self.reconciler = Reconciler(self.alerts, engine.account, self._reconcile_by)
         self._recovery = Recovery(self, self.started_ns if since_ns is None else since_ns)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: set[str] = set()
+        self._rates = rates
+        self._unpriced: set[str] = set()  # assets that a fee was paid in and nobody could convert
         self._decided_ns = 0  # since the start: the latest step
         epoch.raise_to(engine.epoch)
 
@@ -171,7 +202,7 @@ class Shell:
     def decide(self) -> None:
         """Take one look at the market and do what follows from it."""
         now = self.now_ns()
-        if now - self._recovery.last_ns >= self._resync_ns:
+        if now >= self._recovery.next_ns:
             self._recovery.begin(PERIODIC)
         self._take(self.market.tick(now), now)
         due = self.engine.due
@@ -210,13 +241,66 @@ class Shell:
         """Quote again; a session that flattens is paused first."""
         self._steer(RunState.RUNNING, reason)
 
-    def flatten(self, reason: str = "operator") -> None:
-        """Withdraw own orders, then take the position out at what the market shows; paused when that is done."""
-        self._steer(RunState.FLATTENING, reason)
+    def flatten(
+        self,
+        reason: str = "operator",
+        *,
+        twap_s: float | None = None,
+        slices: int | None = None,
+        show: Exact | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Withdraw own orders, then take the position out; paused when that is done.
+
+        At what the market shows, at once; or by a schedule. One that was paused goes on where it stood when it is asked for again,
+        and another one begins anew.
+
+        Parameters
+        ----------
+        reason : str
+        twap_s, slices, show, seed
+            The schedule (see :class:`~grinder_kit.execution.way_out.How`).
+
+        Raises
+        ------
+        ConfigError
+            For a schedule that cannot be kept, and in a session that is over; nothing has changed then.
+        """
+        how = How(twap_s, slices, show, seed)
+        how.check()
+        engine = self.engine
+        engine.check_state(RunState.FLATTENING)
+        held, known, now = engine.position.lots, engine.way_out, self.now_ns()
+        if how.at_once or (engine.synced and not held):
+            self._steer(RunState.FLATTENING, reason)
+        elif known is not None and how.is_that_of(known.asked, engine.instrument):
+            self.feed(replace(known.asked, reason=reason))
+        elif not engine.synced or not held:
+            raise ConfigError(f"{Reason.POSITION_UNKNOWN.text}: try again in a moment, or flatten at once")
+        else:
+            tick, step_ns = self.market.tick(now), engine.config.grid.step_ns
+            self.feed(how.plan(engine.instrument, held, (tick.bid_ticks, tick.ask_ticks), step_ns, reason))
 
     def _steer(self, state: RunState, reason: str) -> None:
         self.engine.check_state(state)  # whoever asks for what cannot be is told so; the session does not mind
         self.feed(SetState(state=state, reason=reason))
+
+    @property
+    def resync_ns(self) -> int:
+        """Time between two comparisons with the venue, ns."""
+        return self.engine.config.reconcile.every_ns if self._resync_ns is None else self._resync_ns
+
+    def _reconcile_by(self, mode: ReconcileMode, reason: str) -> str | None:
+        """Do what reconciliation asks for, and count it; return why there is nothing to do."""
+        engine = self.engine
+        wanted = RunState.PAUSED if mode is ReconcileMode.CANCEL_ALL else RunState.FLATTENING
+        if engine.state is RunState.FLATTENING or not engine.state.may_become(wanted):
+            return f"the session is {engine.state}"
+        if engine.state is RunState.PAUSED and not engine.position.lots:
+            return f"the session is {engine.state}, and flat"
+        self.feed(Reconciled(state=wanted, ts_ns=self.now_ns(), reason=reason))
+        self.feed(SetState(state=wanted, reason=reason))
+        return None
 
     def update(self, config: Config) -> tuple[Difference, ...]:
         """Take another configuration while the session runs, and return what changes; the next step routes to the new grid.
@@ -267,7 +351,32 @@ class Shell:
 
     def feed(self, event: Event) -> None:
         """Let the engine take an event, and do what it asks for."""
+        if isinstance(event, OrderFilled):
+            event = self._with_rate(event)
         self._take(event, self.now_ns())
+
+    def _with_rate(self, event: OrderFilled) -> OrderFilled:
+        """Return a fill with the rate at which its fee is to be converted, where it needs one and there is one."""
+        instrument, asset = self.engine.instrument, event.commission_asset
+        if not event.commission or event.commission_rate is not None or not needs_rate(asset, instrument):
+            return event
+        rate, error = self._rate_of(asset)
+        if rate is not None:
+            return replace(event, commission_rate=rate)
+        if asset not in self._unpriced:
+            self._unpriced.add(asset)
+            known = f"its rate is unknown{error and f' ({error})'}"
+            self.note(f"fees are paid in {asset}, and {known}: commission and net profit leave them out")
+        return event
+
+    def _rate_of(self, asset: str) -> tuple[Decimal | None, str]:
+        """Return the rate of an asset, or what kept us from it: a fill is booked though its fee cannot be converted."""
+        try:
+            told = None if self._rates is None else self._rates(asset)
+            rate = None if told is None else exact(told, "the rate")
+        except Exception as error:
+            return None, f"{type(error).__name__}: {error}"
+        return (rate, "") if rate is None or rate > 0 else (None, f"the rate is {plain(rate)}")
 
     def _take(self, event: Event, now: int) -> None:
         try:
@@ -354,6 +463,10 @@ class Shell:
         for event in translate.answer(result, self.engine.instrument, self.now_ns()):
             self.feed(event)
 
+    def is_looked_up(self, client_order_id: str) -> bool:
+        """Whether the venue is being asked about an order."""
+        return client_order_id in self._looking
+
     def look_up(self, client_order_id: str) -> None:
         """Ask the venue about an order until it answers; one question at a time."""
         if client_order_id not in self._looking:
@@ -375,6 +488,7 @@ class Shell:
         task = asyncio.create_task(self._watched(work), name=f"{self._symbol} {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # cancelled before it began, it would complain
 
     async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -389,6 +503,10 @@ class Shell:
         log.warning("%s symbol=%s", text, self._symbol)
         if self.journal is not None:
             self.journal.append_note(text, self.now_ns(), **facts)
+
+    def _write_alert(self, alert: Alert) -> None:
+        if self.journal is not None:
+            into_journal(self.journal)(alert)
 
     def fail(self, error: BaseException) -> None:
         """Kill the session: something happened that nobody foresaw."""

@@ -84,6 +84,7 @@ def fill_event(fill: Fill, instrument: Instrument) -> OrderFilled:
         commission_asset=fill.commission_asset,
         ts_ns=fill.ts_ns,
         is_maker=fill.is_maker,
+        commission_rate=fill.commission_rate,
     )
 
 

@@ -26,6 +26,7 @@ from grinder_kit.model.execution_config import (
 )
 from grinder_kit.model.grid_config import GridConfig, Planner
 from grinder_kit.model.instrument import Contract, Instrument
+from grinder_kit.model.reconcile_config import ReconcileConfig, ReconcileMode
 from grinder_kit.model.section import (
     Bps,
     ExactNumber,
@@ -54,6 +55,8 @@ __all__ = [
     "Provenance",
     "QueueFill",
     "QueueModel",
+    "ReconcileConfig",
+    "ReconcileMode",
     "RetryConfig",
     "RouterConfig",
     "Ties",
@@ -80,6 +83,10 @@ class RouterConfig(Section):
     )
     max_concurrent: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         8, description="requests under way at once; the others wait"
+    )
+    # 0: a level stands at its own price or nowhere, as in the published grid that replays are compared with.
+    max_repegs: Annotated[Whole, Field(ge=0, le=1000)] = Field(
+        0, description="times in a row that a refused post-only is placed next to the other side instead"
     )
 
     @property
@@ -194,6 +201,7 @@ class Config(Section):
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
     limits: Limits = Field(default_factory=Limits)
     retry: RetryConfig = Field(default_factory=RetryConfig)
+    reconcile: ReconcileConfig = Field(default_factory=ReconcileConfig)
     provenance: Provenance = Field(default_factory=Provenance)
 
     def replace(self, **changes: Any) -> Self:
@@ -262,6 +270,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "execution": ExecutionConfig,
     "limits": Limits,
     "retry": RetryConfig,
+    "reconcile": ReconcileConfig,
     "provenance": Provenance,
 }
 

@@ -155,7 +155,10 @@ class Resynced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFilled:
-    """An own order traded; `trade_id` is unique per fill, `commission` positive when paid."""
+    """An own order traded; `trade_id` is unique per fill, `commission` positive when paid.
+
+    `commission_rate`, where it is known, is the settlement asset per unit of `commission_asset` at that time.
+    """
 
     client_order_id: str
     trade_id: str
@@ -165,6 +168,7 @@ class OrderFilled:
     commission_asset: str
     ts_ns: int
     is_maker: bool
+    commission_rate: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +184,44 @@ class SetState:
     """The operator, or a gate, changes the state of the session."""
 
     state: RunState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten:
+    """The operator has the position taken out by a schedule of decision/slicing.py; FLATTENING without one is at once.
+
+    Everything that the schedule is built from, so that it can be built again: `total_lots` is what was held and `least_lots` the
+    smallest order when it was asked for. `duration_ns` and `slices` make a TWAP, `shown_lots` an iceberg.
+    """
+
+    total_lots: int
+    least_lots: int
+    duration_ns: int | None = None
+    slices: int | None = None
+    shown_lots: int | None = None
+    seed: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebased:
+    """What the account holds beside the session's own fills: as first seen, or after a difference was taken for granted.
+
+    `foreign` is signed, in base or contracts; on spot it is a balance.
+    """
+
+    foreign: Decimal
+    ts_ns: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """Something was done about a difference between session and venue: `state` is the one that it led to."""
+
+    state: RunState
+    ts_ns: int
     reason: str = ""
 
 
@@ -205,6 +247,9 @@ Event: TypeAlias = (
     | Restarted
     | Resynced
     | SetState
+    | Flatten
+    | Rebased
+    | Reconciled
     | Updated
 )
 
@@ -214,7 +259,7 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Send a new order."""
+    """Send a new order; `policy` names what decided it."""
 
     client_order_id: str
     level_id: str
@@ -225,6 +270,7 @@ class Place:
     reduce_only: bool = False
     epoch: int = 0
     reason: str = ""
+    policy: str = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,18 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from grinder_kit import __version__
 from grinder_kit.errors import ConfigError, SessionError
+from grinder_kit.execution.way_out import How
 from grinder_kit.market.naming import market_name
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.config_file import format_config, load_config, parse_config
+from grinder_kit.model.number import Exact
 from grinder_kit.session import request
 from grinder_kit.session.facade import finish
 from grinder_kit.session.feed import Feed, Link
@@ -272,9 +275,42 @@ class Session:
         """Quote again."""
         return self._command("resume", reason=reason)
 
-    def flatten(self, reason: str = "operator") -> Any:
-        """Withdraw all orders and close the position, taking liquidity; the session is paused then."""
-        return self._command("flatten", reason=reason)
+    def flatten(
+        self,
+        reason: str = "operator",
+        *,
+        twap_s: float | None = None,
+        slices: int | None = None,
+        show: Exact | None = None,
+        seed: int | None = None,
+    ) -> Any:
+        """Withdraw all orders and close the position; the session is paused then.
+
+        By default at once, taking liquidity. The status says how far a schedule has come. A pause interrupts it, and the same call
+        again goes on where it stood; another call begins anew, one without a schedule closes the rest at once.
+
+        Parameters
+        ----------
+        reason : str
+        twap_s : float, optional
+            Close it over so many seconds instead, in slices that take liquidity (a TWAP). Slices that are missed, because the market
+            is stale or the session away, are spread over those still to come.
+        slices : int, optional
+            So many; by default as many as the venue's smallest order allows, at most 60.
+        show : str, optional
+            Close it with post-only orders instead, of which only this quantity is shown at a time (an iceberg), such as "0.01": no
+            taker fee, and nobody knows how long it takes.
+        seed : int, optional
+            Draws sizes, and times of slices, so that they are harder to recognise.
+
+        Raises
+        ------
+        ConfigError
+            For slices below the smallest order, and whatever else cannot be kept; nothing has changed then.
+        """
+        how = How(twap_s, slices, str(show) if isinstance(show, Decimal) else show, seed)
+        how.check()
+        return self._command("flatten", reason=reason, **{k: v for k, v in how._asdict().items() if v is not None})
 
     def stop(self, reason: str = "operator") -> Any:
         """Withdraw all orders and end; the position is kept."""

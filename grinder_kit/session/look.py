@@ -11,12 +11,12 @@ from grinder_kit.errors import GrinderError
 from grinder_kit.session import request
 from grinder_kit.session.folder import Card, SessionFolder
 from grinder_kit.session.snapshot import Snapshot
-from grinder_kit.session.words import status_line
+from grinder_kit.session.words import more_lines, status_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What was seen: a line for a person, the card, and the snapshot where the runner answered."""
+    """What was seen: a line for a person and those below it, the card, and the snapshot where the runner answered."""
 
     line: str
     card: Card | None
@@ -44,4 +44,5 @@ def look(folder: SessionFolder, *, timeout_s: float = 2.0) -> Look:
         request.card_of(folder)
     with suppress(GrinderError):
         snapshot = Snapshot.from_json(json.loads(request.ask(folder, "GET", "/snapshot", timeout_s=timeout_s)))
-    return Look(line=status_line(folder, snapshot), card=card, snapshot=snapshot)
+    more = () if snapshot is None else more_lines(snapshot)
+    return Look(line="\n  ".join((status_line(folder, snapshot), *more)), card=card, snapshot=snapshot)

@@ -1,8 +1,9 @@
-"""What a session that has ended leaves: its fills and round trips, from its journal."""
+"""All fills and round trips of a session: from its journal, where they are not in memory."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from grinder_kit.execution.engine import ExecutionEngine
@@ -26,7 +27,25 @@ def past_engine(card: Card, config: Config, instrument: Instrument) -> Execution
 def past_frame(card: Card, config: Config, name: str) -> pl.DataFrame:
     """Return `fills` or `round_trips` of a session that has ended."""
     instrument = Instrument.from_json(json.loads(SessionFolder(card.name).instrument.read_bytes()))
-    engine = past_engine(card, config, instrument)
+    return _frame_of(past_engine(card, config, instrument), name)()
+
+
+def present_frame(engine: ExecutionEngine, card: Card, name: str) -> Callable[[], pl.DataFrame]:
+    """Return what makes `fills` or `round_trips` of a session under way, in any thread, as they are now or a little later.
+
+    What its engine no longer holds is in the journal: commit before.
+    """
+    tracker = engine.tracker
+    if tracker.fill_count == len(tracker.fills) and tracker.round_trip_count == len(tracker.round_trips):
+        return _frame_of(engine, name)
+    config, instrument = engine.config, engine.instrument
+    return lambda: _frame_of(past_engine(card, config, instrument), name)()
+
+
+def _frame_of(engine: ExecutionEngine, name: str) -> Callable[[], pl.DataFrame]:
+    tracker, instrument = engine.tracker, engine.instrument
     if name == "fills":
-        return fills_frame(engine.tracker.fills, instrument)
-    return round_trips_frame(engine.tracker.round_trips, instrument)
+        fills = tuple(tracker.fills)  # they go on changing
+        return lambda: fills_frame(fills, instrument)
+    trips = tuple(tracker.round_trips)
+    return lambda: round_trips_frame(trips, instrument)

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from grinder_kit.errors import ConfigError, GrinderError, SessionError
 from grinder_kit.execution.budget import WeightBudget
 from grinder_kit.execution.clock import PacedLoop
 from grinder_kit.execution.engine import ExecutionEngine
-from grinder_kit.execution.frames import fills_frame, round_trips_frame
 from grinder_kit.execution.journal import Journal, entries, journal_header, rebuild
+from grinder_kit.execution.latency import LatencyMonitor
+from grinder_kit.execution.metrics import ExecutionMetrics
 from grinder_kit.execution.shell import Shell, guarded
+from grinder_kit.execution.way_out import How
 from grinder_kit.model.config import Config
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.config_diff import differences
@@ -38,10 +41,10 @@ from grinder_kit.session.control import Control
 from grinder_kit.session.folder import Card, SessionFolder, take_account, write_whole
 from grinder_kit.session.guard import Lifelines, Policy
 from grinder_kit.session.logs import start_log
-from grinder_kit.session.metrics import Metrics
+from grinder_kit.session.metrics import SessionMetrics
+from grinder_kit.session.past import present_frame
 from grinder_kit.session.pulse import Pulse, SharedEpoch
 from grinder_kit.session.snapshot import About, Phase, Snapshot
-from grinder_kit.session.stopwatch import Stopwatch
 from grinder_kit.session.venues import open_venue, served_port
 from grinder_kit.session.view import Notices, View
 
@@ -53,6 +56,8 @@ BEAT_S, SAMPLE_S = 0.02, 1.0
 KILL_EXPECTED_S = 2.0
 #: A session that ended itself stays to be looked at: two scrapes of its metrics, at the usual 15 s.
 LINGER_S = 30.0
+#: Fills and round trips that are held in memory, some 20 MB; the journal holds all.
+KEEP = 20_000
 #: Supervisors that are started one after another before the session gives up on being watched.
 SUPERVISORS = 5
 _FINAL = (RunState.STOPPED, RunState.KILLED)
@@ -168,13 +173,13 @@ class _Session:
         """Open everything that a session needs, in this order; what has been opened is closed in the other."""
         options = self.options
         self.pulse = stack.enter_context(Pulse.create(self.folder.pulse))
-        self.metrics = Metrics(self._take)
+        self.metrics = SessionMetrics(self._take)
         self.control = Control(
             self.folder.new_token(),
             self._take,
             self._execute,
             self.lifelines,
-            {"fills": self._fills, "round_trips": self._round_trips},
+            {name: partial(self._frame, name) for name in ("fills", "round_trips")},
             self.metrics.registry,
         )
         port = await self.control.start(options.port)
@@ -194,10 +199,16 @@ class _Session:
         self.view = View(
             self._about(account),
             self.shell,
-            self._watch,
+            self._latency,
             self._budget,
             self.notices,
             queue_ahead=self.venue.queue_ahead,
+        )
+        self.metrics.execution = ExecutionMetrics(
+            self.shell.engine,
+            latency=self._latency,
+            budget=self._budget,
+            labels={"session": options.name, "symbol": instrument.symbol},
         )
         save_config(options.config, self.folder.config)
         write_whole(self.folder.instrument, json.dumps(instrument.to_json()).encode())
@@ -207,9 +218,8 @@ class _Session:
         options, venue = self.options, self.venue
         engine, since_ns = self._engine(), None
         if path.exists():
-            known = list(entries(path))
-            rebuild(known, engine)
-            since_ns = known[0].ts_ns
+            since_ns = next(entries(path)).ts_ns
+            rebuild(entries(path), engine)
             if engine.state in _FINAL:
                 path.rename(path.with_suffix(f".{time.time_ns() // 1_000_000}.journal"))
                 engine, since_ns = self._engine(), None
@@ -218,11 +228,10 @@ class _Session:
         )
         stack.callback(journal.close)
         epoch = SharedEpoch(lambda: self.pulse.shut, engine.epoch)
-        self._watch = Stopwatch(venue.clock)
+        self._latency = LatencyMonitor(timeout_s=options.config.retry.timeout_s)
         self._budget = WeightBudget.of(venue.port.capabilities, venue.clock)
-        port = guarded(
-            self._watch.timed(venue.port), venue.clock, options.config.retry, epoch=epoch, budget=self._budget
-        )
+        timed = self._latency.timed(venue.port, venue.clock)
+        port = guarded(timed, venue.clock, options.config.retry, epoch=epoch, budget=self._budget)
         shell = Shell(engine, port, venue.market, venue.clock, epoch=epoch, journal=journal, since_ns=since_ns)
         if differences(engine.config, options.config):  # the journal ends with another one than we were given
             shell.feed(Updated(config=options.config.canonical(), ts_ns=shell.now_ns()))
@@ -239,6 +248,7 @@ class _Session:
             amend_rule=capabilities.amend,
             max_amends=capabilities.max_amends,
             reduce_only=capabilities.reduce_only,
+            keep=KEEP,
         )
 
     def _about(self, account: str) -> About:
@@ -353,7 +363,7 @@ class _Session:
             self.pulse.beat()
             now = time.monotonic()
             self._gaps.append((now, now - last))
-            self.metrics.gaps.observe(now - last)
+            self.metrics.gaps.add(now - last)
             last = now
             while self._gaps[0][0] < now - 60:
                 self._gaps.popleft()
@@ -378,6 +388,9 @@ class _Session:
         while True:
             await clock.sleep(SAMPLE_S)
             view.sample()
+            self._latency.expire(clock.monotonic_ns())
+            if self.metrics.execution is not None:
+                self.metrics.execution.update()
             if self.venue.ended() and not self._over.is_set():
                 view.facts.market_ended = True
                 self._finish(RunState.STOPPED, "the market has been played to its end")
@@ -500,9 +513,11 @@ class _Session:
 
     def _flatten(self, facts: Mapping[str, Any]) -> str:
         self._refuse_if_over()
-        self.shell.flatten(_reason(facts))
-        held = self.shell.engine.tracker.inventory
-        return f"flattening {held:+f} {self.shell.engine.instrument.base}: {self._orders()} are withdrawn first"
+        self.shell.flatten(_reason(facts), **{name: facts.get(name) for name in How._fields})
+        engine = self.shell.engine
+        held = f"{engine.tracker.inventory:+f} {engine.instrument.base}"
+        how = "" if engine.way_out is None else f"; {engine.way_out.text(abs(engine.position.lots), engine.instrument)}"
+        return f"flattening {held}: {self._orders()} are withdrawn first{how}"
 
     def _update(self, facts: Mapping[str, Any]) -> str:
         self._refuse_if_over()
@@ -542,13 +557,9 @@ class _Session:
         count = len(self.shell.engine.orders)
         return "1 order" if count == 1 else f"{count} orders"
 
-    def _fills(self) -> Callable[[], Any]:
-        fills, instrument = tuple(self.shell.engine.tracker.fills), self.shell.engine.instrument
-        return lambda: fills_frame(fills, instrument)
-
-    def _round_trips(self) -> Callable[[], Any]:
-        trips, instrument = tuple(self.shell.engine.tracker.round_trips), self.shell.engine.instrument
-        return lambda: round_trips_frame(trips, instrument)
+    def _frame(self, name: str) -> Callable[[], Any]:
+        self.shell.commit()
+        return present_frame(self.shell.engine, self.card, name)
 
     def _write_card(self, **changes: Any) -> None:
         self.card = replace(self.card, **changes)

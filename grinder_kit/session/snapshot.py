@@ -16,6 +16,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from grinder_kit.model.event import RunState
+from grinder_kit.model.fill import PairingView
 from grinder_kit.model.order import InFlight, OrderState, Side
 
 
@@ -69,8 +70,9 @@ class Status:
     """How the session is.
 
     `to_end` is how many own orders stood when the end was asked for (stop, kill): `to_end - open_orders` are gone.
-    `unsupervised` says why no supervisor watches, empty while one does. `grace_until_wall_ns`: the policy acts then, unless a
-    client comes.
+    `unsupervised` says why no supervisor watches, empty while one does. `progress` says how far a schedule has come by which the
+    position is taken out, empty where there is none. `grace_until_wall_ns`: the policy acts then, unless a
+    client comes. `order_size` is the quantity of the grid's orders, the largest where they differ.
     """
 
     phase: Phase
@@ -90,6 +92,21 @@ class Status:
     clients: int = 0
     grace_until_wall_ns: int | None = None
     unsupervised: str = ""
+    progress: str = ""
+    order_size: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """A schedule by which the position is taken out, and what is out; `Status.progress` says it in words.
+
+    Either `over_s` is set (slices over so many seconds), or `shown` (post-only orders of that quantity, one at a time).
+    """
+
+    done: Decimal
+    total: Decimal
+    over_s: float | None = None
+    shown: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +168,69 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Profit:
+    """Profit by one pairing rule, before fees, in the settlement asset; `unrealised` at `Money.mark`, None without one."""
+
+    view: PairingView
+    realised: Decimal
+    unrealised: Decimal | None
+    inventory: Decimal
+    open_lots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """The three views of profit: average, first in first out, level pairing.
+
+    `unconverted` are fees as (asset, amount) whose rate nobody knew: no figure holds them. `late` fills came after one with a later
+    time.
+    """
+
+    profits: tuple[Profit, ...] = ()
+    unconverted: tuple[tuple[str, Decimal], ...] = ()
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differs:
+    """One difference between session and venue: `subject` is an order or a symbol, `since_ns` when it was first seen."""
+
+    kind: str
+    subject: str
+    ours: str
+    venues: str
+    since_ns: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What the account should hold, and what the venue says it does: ``exchange - local = diff``, in base or contracts.
+
+    `local` is what own fills come to, and `foreign`: what the account holds beside them (None until it was first seen). `diff` is
+    that of the last look, own fills since then added on both sides. It and `exchange` are None while the position is not `known`,
+    because the venue has not told it, or not for longer than it is asked. `action` is what a difference calls for: RECONCILE, or
+    IGNORE below the threshold. `mismatches` are open, those of orders too; `settled` was the last of a position that lasted.
+    """
+
+    local: Decimal = Decimal(0)
+    foreign: Decimal | None = None
+    exchange: Decimal | None = None
+    diff: Decimal | None = None
+    action: str = ""
+    known: bool = False
+    last_sync_ns: int = 0
+    mismatches: tuple[Differs, ...] = ()
+    settled: Differs | None = None
+    mode: str = ""
+    grace_s: float = 0.0
+    actions_of_run: int = 0
+    max_actions_per_run: int = 0
+    actions_of_day: int = 0
+    max_actions_per_day: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """A limit and how much of it is used; `used` None where it is not known."""
 
@@ -161,11 +241,13 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How often: `decisions` are (action, reason, times)."""
+    """How often: orders sent, amends confirmed, orders by how they ended. `decisions` are (action, reason, times)."""
 
     placed: int = 0
     amended: int = 0
+    filled: int = 0
     cancelled: int = 0
+    expired: int = 0
     rejected: int = 0
     fills: int = 0
     round_trips: int = 0
@@ -183,12 +265,25 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
-    """How long the venue took to answer: the latest samples in ms, sorted, and how many were never answered in time."""
+    """How long the venue took to answer one kind of request, ms.
+
+    `count` were answered, `timeouts` never in time. A quantile is of all of them and None where it falls among the timeouts, or
+    where they are too few for it; `min_ms`, `max_ms` and `mean_ms` are of the answered. `share` had been answered within `ms`,
+    among the latest; `censored_ms` are the ages at which some of those were given up.
+    """
 
     operation: str
     count: int
     timeouts: int
-    samples_ms: tuple[float, ...]
+    min_ms: float | None = None
+    max_ms: float | None = None
+    mean_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    ms: tuple[float, ...] = ()
+    share: tuple[float, ...] = ()
+    censored_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,11 +334,13 @@ class Trip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that a person should read; `level` is INFO, WARNING or ERROR."""
+    """Something that a person should read; `level` is that of the log. An alert has a context: names and texts."""
 
     ts_ns: int
     level: str
     text: str
+    is_alert: bool = False
+    context: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +350,11 @@ class Snapshot:
     about: About
     status: Status
     now: Now
+    exit: Exit | None = None
     ladder: tuple[Rung, ...] = ()
     money: Money = field(default_factory=Money)
+    views: Views = field(default_factory=Views)
+    account: Account = field(default_factory=Account)
     limits: tuple[Limit, ...] = ()
     counts: Counts = field(default_factory=Counts)
     health: tuple[Check, ...] = ()
@@ -285,8 +385,11 @@ _TYPES: Mapping[str, Any] = {
     "about": About,
     "status": Status,
     "now": Now,
+    "exit": Exit | None,
     "ladder": tuple[Rung, ...],
     "money": Money,
+    "views": Views,
+    "account": Account,
     "limits": tuple[Limit, ...],
     "counts": Counts,
     "health": tuple[Check, ...],

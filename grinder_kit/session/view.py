@@ -6,32 +6,42 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
+from typing import TypeVar
 
 from grinder_kit.decision.grid_manager import level_id
 from grinder_kit.decision.risk import RATE_WINDOW_S
-from grinder_kit.decision.routing import Action
+from grinder_kit.execution.alerts import Alert
 from grinder_kit.execution.budget import WeightBudget
 from grinder_kit.execution.frames import net_bps
-from grinder_kit.execution.money import EXACT
+from grinder_kit.execution.latency import LatencyMonitor
+from grinder_kit.execution.money import EXACT, ZERO
 from grinder_kit.execution.own_orders import OwnOrder, key_of
+from grinder_kit.execution.reconciliation import Mismatch, MismatchKind
 from grinder_kit.execution.shell import Shell
+from grinder_kit.execution.way_out import amount
 from grinder_kit.model.config import Config
 from grinder_kit.model.event import RunState, Tick
 from grinder_kit.model.fill import Fill, RoundTrip
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import InFlight, OrderState, Side
+from grinder_kit.session.health import position_check
 from grinder_kit.session.snapshot import (
     About,
+    Account,
     Check,
     Counts,
+    Differs,
+    Exit,
     Limit,
     Money,
     Notice,
     Now,
     Phase,
+    Profit,
     Rung,
     Series,
     Snapshot,
@@ -39,10 +49,19 @@ from grinder_kit.session.snapshot import (
     Trade,
     Trip,
     Verdict,
+    Views,
+    Waits,
 )
-from grinder_kit.session.stopwatch import Stopwatch
+
+Value = TypeVar("Value")
 
 ROWS, LATEST, POINTS = 200, 200, 1000
+#: Points of a latency curve.
+SHOWN = 200
+#: Letters of a notice.
+LONGEST = 500
+#: A look at the venue that comes so much later than it is due has not been answered.
+OVERDUE_NS = 10_000_000_000
 
 
 class Curve:
@@ -87,20 +106,24 @@ class Curve:
 
 
 class Notices(logging.Handler):
-    """The latest warnings and errors of the log, and what the session wants to tell."""
+    """The latest warnings, errors and alerts of the log, and what the session wants to tell."""
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._now_ns = now_ns
         self.latest: deque[Notice] = deque(maxlen=LATEST)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record of the log."""
-        self.tell(record.levelname, record.getMessage())
+        """Take a record of the log; of those that only inform, alerts."""
+        what = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(what, Alert):
+            self.latest.append(_told(what))
+        elif record.levelno >= logging.WARNING:
+            self.tell(record.levelname, record.getMessage())
 
     def tell(self, level: str, text: str) -> None:
         """Take what a person should read."""
-        self.latest.append(Notice(ts_ns=self._now_ns(), level=level, text=text[:500]))
+        self.latest.append(Notice(ts_ns=self._now_ns(), level=level, text=text[:LONGEST]))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,7 +149,7 @@ class View:
     ----------
     about : About
     shell : Shell
-    watch : Stopwatch
+    latency : LatencyMonitor
     budget : WeightBudget
     notices : Notices
     queue_ahead : callable, optional
@@ -137,7 +160,7 @@ class View:
         self,
         about: About,
         shell: Shell,
-        watch: Stopwatch,
+        latency: LatencyMonitor,
         budget: WeightBudget,
         notices: Notices,
         *,
@@ -145,18 +168,16 @@ class View:
     ) -> None:
         self.about, self.shell, self.facts = about, shell, Facts()
         self.notices = notices
-        self._watch, self._budget, self._queue_ahead = watch, budget, queue_ahead
+        self._latency, self._budget, self._queue_ahead = latency, budget, queue_ahead
         self._curve = Curve()
-        self._ended: dict[OrderState, int] = {}
         self._mid: Decimal | None = None
 
     # --- over time ---------------------------------------------------------------------------------------------------
 
     def sample(self) -> None:
-        """Take a point of the equity curve where one is due, and count the orders that have ended."""
-        now, engine = self.shell.now_ns(), self.shell.engine
-        for order in engine.orders.collect():
-            self._ended[order.state] = self._ended.get(order.state, 0) + 1
+        """Take a point of the equity curve where one is due, and forget the orders that have ended."""
+        now = self.shell.now_ns()
+        self.shell.engine.orders.collect()
         tick = self.shell.market.tick(now)
         mid = self._mid_of(tick)
         if mid is None:
@@ -178,7 +199,7 @@ class View:
         tick = self.shell.market.tick(now)
         self._mid = self._mid_of(tick) or self._mid
         bid, ask = (None if t is None else instrument.price(t) for t in (tick.bid_ticks, tick.ask_ticks))
-        money = self._money()
+        money, account = self._money(), self._account(now)
         tracker = self.shell.engine.tracker
         return Snapshot(
             about=self.about,
@@ -191,12 +212,15 @@ class View:
                 feed_age_s=self.facts.feed_age_s,
                 market_ended=self.facts.market_ended,
             ),
+            exit=self._exit(),
             ladder=self._ladder(now),
             money=money,
+            views=self._views(),
+            account=account,
             limits=self._limits(),
             counts=self._counts(),
-            health=tuple(self._health(tick.stale, now)),
-            latency=self._watch.waits(),
+            health=tuple(self._health(tick.stale, account, now)),
+            latency=tuple(_waits(self._latency, one) for one in self._latency.operations),
             series=self._curve.series(),
             fills=tuple(_trade(fill) for fill in tracker.fills[-LATEST:]),
             trips=tuple(_trip(trip, instrument) for trip in tracker.round_trips[-LATEST:]),
@@ -224,6 +248,36 @@ class View:
             clients=facts.clients,
             grace_until_wall_ns=facts.grace_until_wall_ns,
             unsupervised=facts.unsupervised,
+            progress=self._progress(),
+            order_size=max(engine.config.grid.sizes),
+        )
+
+    def _progress(self) -> str:
+        engine = self.shell.engine
+        way_out, progress, instrument = engine.way_out, engine.exit_progress, engine.instrument
+        if way_out is None or progress is None:
+            return ""
+        if engine.state is RunState.PAUSED:  # its time stands still
+            progress = replace(progress, wait_ns=None)
+        asked = way_out.asked
+        how = (
+            f"over {_span(asked.duration_ns)}"
+            if asked.duration_ns
+            else f"{amount(instrument, asked.shown_lots or 0)} shown"
+        )
+        return f"{how}: {progress.text(partial(amount, instrument))}"
+
+    def _exit(self) -> Exit | None:
+        engine = self.shell.engine
+        way_out, progress, quantity = engine.way_out, engine.exit_progress, engine.instrument.quantity
+        if way_out is None or progress is None:
+            return None
+        asked = way_out.asked
+        return Exit(
+            done=quantity(progress.done_lots),
+            total=quantity(progress.total_lots),
+            over_s=None if asked.duration_ns is None else asked.duration_ns / 1e9,
+            shown=None if asked.shown_lots is None else quantity(asked.shown_lots),
         )
 
     def _ladder(self, now: int) -> tuple[Rung, ...]:
@@ -289,6 +343,52 @@ class View:
             day_loss=engine.watch.marks.day_loss or Decimal(0),
         )
 
+    def _views(self) -> Views:
+        tracker, mark = self.shell.engine.tracker, self._mid
+        return Views(
+            profits=tuple(
+                Profit(
+                    view=one.kind,
+                    realised=one.realised,
+                    unrealised=None if mark is None else one.unrealised(mark),
+                    inventory=one.inventory,
+                    open_lots=one.open_count,
+                )
+                for one in (tracker.average, tracker.fifo, tracker.level)
+            ),
+            unconverted=tuple(sorted(tracker.unconverted.items())),
+            late=tracker.late,
+        )
+
+    def _account(self, now: int) -> Account:
+        shell, books, config = self.shell, self.shell.engine.account, self.shell.engine.config.reconcile
+        syncer, reconciler = shell.syncer, shell.reconciler
+        foreign = books.foreign
+        asked_ns = syncer.last_sync_ns
+        known = foreign is not None and asked_ns > 0 and now <= asked_ns + shell.resync_ns + OVERDUE_NS
+        found = syncer.diffs.get(self.about.symbol) if known else None
+        local = EXACT.add(shell.engine.tracker.inventory, foreign or ZERO)
+        diff = ZERO if found is None else found.diff
+        positions = (one for one in reversed(reconciler.judged) if one.kind is MismatchKind.POSITION_NONZERO_UNEXPECTED)
+        settled = next(positions, None)
+        return Account(
+            local=local,
+            foreign=foreign,
+            exchange=EXACT.add(local, diff) if known else None,
+            diff=diff if known else None,
+            action="" if found is None else found.action.value,
+            known=known,
+            last_sync_ns=asked_ns,
+            mismatches=tuple(_differs(one) for one in reconciler.found),
+            settled=None if settled is None else _differs(settled),
+            mode=config.mode.value,
+            grace_s=config.grace_s,
+            actions_of_run=books.this_run,
+            max_actions_per_run=config.max_actions_per_run,
+            actions_of_day=books.actions_on(now),
+            max_actions_per_day=config.max_actions_per_day,
+        )
+
     def _limits(self) -> tuple[Limit, ...]:
         engine = self.shell.engine
         facts = engine.watch.facts(engine.position.lots, valued=self._mid is not None)
@@ -306,25 +406,26 @@ class View:
         )
 
     def _counts(self) -> Counts:
-        engine = self.shell.engine
-        of = dict.fromkeys(Action, 0)
-        for (action, _), times in engine.decisions.items():
-            of[action] += times
+        engine, totals = self.shell.engine, self.shell.engine.orders.totals
         return Counts(
-            placed=of[Action.PLACE],
-            amended=of[Action.AMEND],
-            cancelled=of[Action.CANCEL],
-            rejected=self._ended.get(OrderState.REJECTED, 0),
-            fills=len(engine.tracker.fills),
-            round_trips=len(engine.tracker.round_trips),
+            placed=totals.placed,
+            amended=totals.amended,
+            filled=totals.ended[OrderState.FILLED],
+            cancelled=totals.ended[OrderState.CANCELLED],
+            expired=totals.ended[OrderState.EXPIRED],
+            rejected=totals.ended[OrderState.REJECTED],
+            fills=engine.tracker.fill_count,
+            round_trips=engine.tracker.round_trip_count,
             decisions=tuple((a.value, str(r), n) for (a, r), n in sorted(engine.decisions.items()) if n),
         )
 
-    def _health(self, stale: bool, now: int) -> Iterator[Check]:
+    def _health(self, stale: bool, account: Account, now: int) -> Iterator[Check]:
         engine, facts, budget = self.shell.engine, self.facts, self._budget
 
         def check(name: str, verdict: Verdict, text: str) -> Check:
             return Check(name=name, verdict=verdict, text=text)
+
+        orders = [one for one in account.mismatches if one.kind != MismatchKind.POSITION_NONZERO_UNEXPECTED]
 
         age = "" if facts.feed_age_s is None else f", heard {facts.feed_age_s:.1f} s ago"
         if facts.market_ended:
@@ -333,10 +434,15 @@ class View:
             yield check("market", Verdict.FAIL, f"stale{age}: no new risk until it is whole again")
         else:
             yield check("market", Verdict.OK, f"fresh{age}")
-        if engine.synced:
-            yield check("own orders", Verdict.OK, "agree with the venue")
-        else:
+        if not engine.synced:
             yield check("own orders", Verdict.FAIL, "being compared with the venue: no new risk until that is done")
+        elif orders:
+            first = f"{orders[0].subject}: ours {orders[0].ours}, the venue's {orders[0].venues}"
+            differ = "1 differs" if len(orders) == 1 else f"{len(orders)} differ"
+            yield check("own orders", Verdict.WARN, f"{differ} from the venue's; {first}")
+        else:
+            yield check("own orders", Verdict.OK, "agree with the venue")
+        yield position_check(account, "contracts" if engine.instrument.inverse else engine.instrument.base, now)
         share = budget.used / budget.limit
         verdict = Verdict.OK if share < 0.8 else Verdict.WARN
         yield check("request weight", verdict, f"{budget.used:,} of {budget.limit:,} a minute")
@@ -363,6 +469,41 @@ def digest_of(config: Config) -> str:
     return hashlib.sha256(config.canonical().encode()).hexdigest()[:16]
 
 
+def _told(alert: Alert) -> Notice:
+    """Return an alert as a notice; so much of its context as there is room for."""
+    text, context = alert.message[:LONGEST], []
+    room = LONGEST - len(text)
+    for name, value in alert.context.items():
+        room -= len(name)
+        if room <= 0:
+            break
+        context.append((name, value[:room]))
+        room -= len(value)
+    return Notice(ts_ns=alert.ts_ns, level=alert.level.value, text=text, is_alert=True, context=tuple(context))
+
+
+def _differs(one: Mismatch) -> Differs:
+    return Differs(
+        kind=one.kind.value,
+        subject=one.subject,
+        ours=one.ours,
+        venues=one.venues,
+        since_ns=one.since_ns,
+        age_s=round(one.age_s, 1),
+    )
+
+
+def _span(time_ns: int) -> str:
+    seconds = time_ns / 1e9
+    return (
+        f"{seconds:g} s"
+        if seconds < 120
+        else f"{seconds / 60:.3g} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.3g} h"
+    )
+
+
 def _trade(fill: Fill) -> Trade:
     return Trade(
         fill_id=fill.fill_id,
@@ -387,3 +528,32 @@ def _trip(trip: RoundTrip, instrument: Instrument) -> Trip:
         net_bps=net_bps(trip, instrument),
         hold_s=trip.hold_ns / 1e9,
     )
+
+
+def _waits(latency: LatencyMonitor, operation: str) -> Waits:
+    stats, curve = latency.get_stats(operation), _thin(latency.ecdf(operation))
+
+    def ms(name: str) -> float | None:
+        value = stats[name]
+        return None if value is None else round(value, 3)
+
+    return Waits(
+        operation=operation,
+        count=int(stats["count"] or 0),
+        timeouts=int(stats["timeouts"] or 0),
+        min_ms=ms("min"),
+        max_ms=ms("max"),
+        mean_ms=ms("mean"),
+        p50_ms=ms("p50"),
+        p95_ms=ms("p95"),
+        p99_ms=ms("p99"),
+        ms=tuple(round(time, 3) for time, _ in curve),
+        share=tuple(round(share, 5) for _, share in curve),
+        censored_ms=tuple(round(age, 3) for age in _thin(latency.censored_ms(operation))),
+    )
+
+
+def _thin(values: Sequence[Value]) -> Sequence[Value]:
+    """Return at most `SHOWN` values, evenly, the first and the last among them."""
+    last = len(values) - 1
+    return values if last < SHOWN else [values[round(i * last / (SHOWN - 1))] for i in range(SHOWN)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 
@@ -76,11 +77,26 @@ def test_panel_follows_and_steers(lab: Lab, notebook: Callable[[str], NotebookPa
     until(lambda: seen("panel").counts.fills > 3)
     for tab in ("P&L", "Fills", "Round trips", "Latency", "Health", "Journal"):
         page.page.get_by_role("tab", name=tab, exact=True).click()
-        for theme in ("light", "dark") if tab in ("P&L", "Fills") else ("light",):
+        for theme in ("light", "dark") if tab in ("P&L", "Fills", "Health") else ("light",):
             page.screenshot(f"panel-{tab.lower().replace(' ', '-').replace('&', 'n')}", theme)
     page.click_button("Flatten")
     until(lambda: "flat" in text_of(page) and "PAUSED" in text_of(page))
     page.screenshot("panel-flat")
+
+
+def test_flatten_over_time_shows_its_progress(lab: Lab, notebook: Callable[[str], NotebookPage]) -> None:
+    """Chosen beside the button, it shows how far it is and when the next slice comes, and ends flat."""
+    page = running(lab, notebook, "exit")
+    until(lambda: abs(seen("exit").money.position) >= Decimal("0.006"))
+    page.page.get_by_label("how", exact=True).select_option("over 5 min")
+    page.click_button("Flatten")
+    bar = page.cell(0).locator("[role=progressbar]")
+    until(lambda: "FLATTENING" in text_of(page) and "out, next in" in text_of(page) and bar.count() == 1)
+    page.screenshot("panel-flattening")
+    until(lambda: int(bar.get_attribute("aria-valuenow") or 0) > 0)
+    page.screenshot("panel-flattening", "dark")
+    until(lambda: "flat" in text_of(page) and "PAUSED" in text_of(page) and bar.count() == 0)
+    assert seen("exit").money.position == 0
 
 
 def test_kill_acts_while_a_cell_is_busy(lab: Lab, notebook: Callable[[str], NotebookPage]) -> None:

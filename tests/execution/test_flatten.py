@@ -94,7 +94,9 @@ def test_orders_go_first_then_the_position_in_as_many_orders_as_it_takes(
     assert (engine.flattened, engine.state, engine.state_reason) == ("flat", RunState.PAUSED, "flat")
     assert engine.position.lots == 0 and engine.decisions[Action.PLACE, Reason.EXIT] == 3
     assert {fill.level_id for fill in engine.tracker.fills[1:]} == {"SELL_0" if lots > 0 else "BUY_0"}
-    assert {fill.policy for fill in engine.tracker.fills} == {"centred"}
+    assert [fill.policy for fill in engine.tracker.fills] == ["UNKNOWN", "EXIT", "EXIT", "EXIT"], (
+        "the first was ours without an order"
+    )
     assert [order.client_order_id.split("-")[2] for order in engine.orders.collect()][-3:] == ["1", "2", "3"]
     desk.step(SetState(state=RunState.RUNNING))
     assert engine.flattened is None
@@ -523,4 +525,4 @@ def test_a_replay_flattens_too() -> None:
     assert out["quantity"].to_list() == [Decimal("0.01")] * 2 and set(out["price"]) == {Decimal("99.9")}
     assert not out["is_maker"].any() and set(out["cause"]) == {"taken"}
     assert result.orders.filter(pl.col("level_id") == "SELL_0")["state"].to_list() == ["EXPIRED", "FILLED"]
-    assert {fill.policy for fill in run.engine.tracker.fills} == {"centred"}
+    assert {fill.policy for fill in run.engine.tracker.fills} == {"centred", "EXIT"}

@@ -19,6 +19,7 @@ from grinder_kit.model.event import (
     CancelRejected,
     Command,
     Event,
+    Flatten,
     FundingPaid,
     LookedUp,
     LookUp,
@@ -26,6 +27,8 @@ from grinder_kit.model.event import (
     OrderUpdate,
     OutcomeUnknown,
     Place,
+    Rebased,
+    Reconciled,
     Restarted,
     Resynced,
     RunState,
@@ -70,6 +73,22 @@ WORDS: list[tuple[Any, str, str]] = [
     (Restarted(ts_ns=1), "a new process took over; what was under way is unknown", ""),
     (Resynced(ts_ns=1), "orders and fills agree with the venue", ""),
     (SetState(state=RunState.KILLED, reason="operator"), "the session is KILLED", "operator"),
+    (
+        Flatten(total_lots=12, least_lots=1, duration_ns=600_000_000_000, slices=4, reason="operator"),
+        "the session is FLATTENING: 0.12 in 4 slices over 600 s",
+        "operator",
+    ),
+    (
+        Flatten(total_lots=12, least_lots=1, shown_lots=3, reason="operator"),
+        "the session is FLATTENING: 0.12, 0.03 shown at a time",
+        "operator",
+    ),
+    (
+        Rebased(foreign=Decimal("-0.50"), ts_ns=1, reason="first look"),
+        "held beside the session's own fills: -0.5",
+        "first look",
+    ),
+    (Reconciled(state=RunState.PAUSED, ts_ns=1, reason="x"), "reconciliation: the session is PAUSED", "x"),
     (Updated(config="{}", ts_ns=1), "the session takes another configuration", "44136fa355b3"),
 ]
 

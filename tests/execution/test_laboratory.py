@@ -92,6 +92,12 @@ class AnyFault(RuleBasedStateMachine):
         if len(self.lab.foreign) < 3:
             self.do(self.lab.others_order())
 
+    @rule()
+    def trade_by_hand(self) -> None:
+        """Somebody else trades on the account."""
+        if self.lab.trades_by_hand:
+            self.do(self.lab.others_trade())
+
     @rule(seconds=st.floats(-60, 60))
     def set_the_clock(self, seconds: float) -> None:
         """The machine's clock jumps."""

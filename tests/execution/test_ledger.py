@@ -152,10 +152,10 @@ def test_a_ledger_books_an_id_once() -> None:
 
 
 def test_a_ledger_refuses_what_it_cannot_count() -> None:
-    """A fee in a third asset, another symbol and a mark of zero are named errors, and nothing is booked."""
+    """A fee in an unnamed asset, another symbol and a mark of zero are named errors, and nothing is booked."""
     ledger, fill = Ledger(LINEAR), make_fill("BUY", "100", "1", "0.1")
-    with pytest.raises(DataError, match="paid in BNB"):
-        ledger.apply(replace(fill, commission_asset="BNB"))
+    with pytest.raises(DataError, match="paid in an unnamed asset"):
+        ledger.apply(replace(fill, commission_asset=""))
     with pytest.raises(DataError, match="is of ETHUSDT"):
         ledger.apply(replace(fill, symbol="ETHUSDT"))
     with pytest.raises(DataError, match="mark is 0; it must be above zero"):

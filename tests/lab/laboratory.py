@@ -24,13 +24,15 @@ from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.journal import Journal, entries, journal_header, rebuild
 from grinder_kit.execution.own_orders import key_of
 from grinder_kit.execution.port import FUTURES, AmendRule, Capabilities, Epoch, Operation
+from grinder_kit.execution.reconciliation import MismatchKind
 from grinder_kit.execution.shell import Shell, guarded
 from grinder_kit.execution.translate import is_ours
 from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.event import RunState
 from grinder_kit.model.instrument import Contract, Instrument
-from grinder_kit.model.order import Order, OrderRequest, OrderState, Side
+from grinder_kit.model.order import Order, OrderRequest, OrderState, OrderType, Side
+from grinder_kit.model.reconcile_config import ReconcileMode
 from grinder_kit.venue.fault_schedule import RandomSchedule, Schedule
 from grinder_kit.venue.faults import Fault
 from grinder_kit.venue.faulty import FaultyPort, JumpingClock
@@ -166,6 +168,8 @@ class Laboratory:
         self.live: dict[str, str] = {}  # level key to the client order id that lives at the venue
         self.foreign: dict[str, Order] = {}
         self.restarts = 0
+        #: A session that flattens by itself may add again after the operator's pause, and could not be watched so simply.
+        self.trades_by_hand = config.reconcile.mode is not ReconcileMode.FLATTEN
         self._pardons = 0
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -217,7 +221,7 @@ class Laboratory:
         await asyncio.gather(*doomed, return_exceptions=True)
         self._look()
         self.restarts += 1
-        self._pardons = 1
+        self._pardons = 2  # open orders and position are asked for at once
 
     async def run(self, seconds: float) -> None:
         """Let the session trade for a while."""
@@ -248,6 +252,22 @@ class Laboratory:
             client_order_id=name, level_id="", symbol=LAB.symbol, side=Side.BUY, price=Decimal(100), quantity=Decimal(1)
         )
         self.foreign[name] = await self.venue.place_order(request)
+
+    async def others_trade(self) -> None:
+        """Let somebody else trade by hand on the account."""
+        side = self.rng.choice((Side.BUY, Side.SELL))
+        price = Decimal(400) if side is Side.BUY else Decimal("0.1")
+        request = OrderRequest(
+            client_order_id=f"hand_{self.clock.monotonic_ns()}", level_id="", symbol=LAB.symbol, side=side, price=price,
+            quantity=Decimal("0.02"), type=OrderType.IOC,
+        )  # fmt: skip
+        await self.venue.place_order(request)
+
+    @property
+    def traded_by_hand(self) -> Decimal:
+        """What others have added to the position."""
+        others = (fill for fill in self.venue.fills if not is_ours(fill.order_id, TAG))
+        return sum((fill.quantity * fill.side.sign for fill in others), Decimal(0))
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
@@ -284,6 +304,14 @@ class Laboratory:
             else:
                 self.violations.add(now, f"Retry-After was not obeyed: {line}")
         self.port.impatient.clear()
+        by_hand = any(not is_ours(fill.order_id, TAG) for fill in self.venue.fills)
+        for one in self.shell.reconciler.judged:
+            # A stray order that the venue will not withdraw for a while does differ; a position only where somebody else has traded.
+            if one.kind is not MismatchKind.ORDER_EXISTS_UNEXPECTED and not (
+                by_hand and one.kind is MismatchKind.POSITION_NONZERO_UNEXPECTED
+            ):
+                self.violations.add(now, f"taken for a difference, and is none: {one}")
+        self.shell.reconciler.judged.clear()
 
     async def finish(self) -> list[str]:
         """Let the faults stop, let the session recover and trade on, stop it, and compare all that is known."""
@@ -316,8 +344,15 @@ class Laboratory:
         if sorted(booked) != sorted(ours):
             lost, extra = sorted(set(ours) - set(booked)), sorted(set(booked) - set(ours))
             self.violations.add(now, f"fills lost {lost}, invented {extra}, booked {len(booked)}, of {len(ours)}")
-        if LAB.quantity(engine.position.lots) != venue.position or engine.ledger.inventory != venue.position:
-            self.violations.add(now, f"position {engine.position.lots} lots, at the venue {venue.position}")
+        by_hand = self.traded_by_hand
+        held = venue.position - by_hand
+        if LAB.quantity(engine.position.lots) != held or engine.ledger.inventory != held:
+            self.violations.add(
+                now, f"position {engine.position.lots} lots, at the venue {held} beside others' {by_hand}"
+            )
+        differs = sum((diff.diff for diff in self.shell.syncer.diffs.values()), Decimal(0))
+        if engine.account.foreign is None or engine.account.foreign + differs != by_hand:
+            self.violations.add(now, f"others hold {engine.account.foreign} and {differs}, at the venue {by_hand}")
         cash = -sum((f.price * f.quantity * f.side.sign for f in ours.values()), Decimal(0))
         paid = sum((f.commission for f in ours.values()), Decimal(0))
         if (engine.ledger.cash, engine.ledger.commission) != (cash, paid):
@@ -354,6 +389,11 @@ def random_config(rng: random.Random) -> Config:
             "router.amend": rng.random() < 0.7,
             "router.order_ttl_s": rng.choice((None, None, 4.0)),
             "router.max_concurrent": rng.choice((2, 8)),
+            "reconcile.mode": rng.choice(list(ReconcileMode)),
+            "reconcile.grace_s": rng.choice((0.5, 2.0)),
+            "reconcile.cooldown_s": 1.0,
+            "reconcile.max_actions_per_run": 100,
+            "reconcile.max_actions_per_day": 100,
         }
     )
     return config.replace(**{"limits.max_position": "0.9"}) if rng.random() < 0.3 else config
@@ -387,6 +427,8 @@ async def drill(folder: Path, seed: int) -> tuple[list[str], Laboratory]:
         elif what < 0.75 and rng.random() < 0.5:
             laboratory.port.may_add = False
             await laboratory.shell.stop(patience_s=3.0)
+        elif what < 0.85 and laboratory.trades_by_hand:
+            await laboratory.others_trade()
     found = await laboratory.finish()
     await laboratory.close()
     return found, laboratory

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from grinder_kit.execution.journal import entries
@@ -169,16 +170,49 @@ def test_client_that_does_not_read_is_sent_nothing(running: Session) -> None:
     assert asyncio.run(main()) == 0
 
 
-def test_metrics_can_be_parsed(running: Session) -> None:
-    """Prometheus reads every line, and each metric stands there once."""
-    status, told = call(running, "GET", "/metrics")
+def scraped(session: Session) -> dict[str, Metric]:
+    """Return what Prometheus reads of a session, by name without the prefix."""
+    status, told = call(session, "GET", "/metrics")
     assert status == 200
-    families = {family.name: family for family in text_string_to_metric_families(told["raw"])}
-    placed = families["grinder_execution_orders_placed"].samples[0]
+    families = list(text_string_to_metric_families(told["raw"]))
+    assert all(family.name.startswith("grinder_execution_") for family in families)
+    found = {family.name.removeprefix("grinder_execution_"): family for family in families}
+    assert len(found) == len(families), "each metric stands there once"
+    return found
+
+
+def test_metrics_can_be_parsed(running: Session) -> None:
+    """Prometheus reads every line; each name of the specification is there with its type, and the session's own beside them."""
+    until(lambda: running.latest is not None and running.latest.counts.round_trips > 0)
+    families = scraped(running)
+    assert {name: family.type for name, family in families.items()} == {
+        **{f"orders_{how}": "counter" for how in ("placed", "amended", "filled", "cancelled", "expired", "rejected")},
+        **dict.fromkeys(("fills", "round_trips", "decisions"), "counter"),
+        **dict.fromkeys(("order_latency_ms", "round_trip_pnl_bps", "heartbeat_gap_seconds"), "histogram"),
+        **dict.fromkeys(("fill_rate", "open_orders", "position", "equity", "synced", "drift"), "gauge"),
+        **dict.fromkeys(("weight_used", "weight_limit", "state", "clients", "limit_used"), "gauge"),
+    }
+    placed = families["orders_placed"].samples[0]
+    assert placed.name == "grinder_execution_orders_placed_total"
     assert placed.labels == {"session": "r", "symbol": "SYNTH-USDT"} and placed.value >= 10
-    states = {s.labels["state"]: s.value for s in families["grinder_execution_state"].samples}
+    states = {s.labels["state"]: s.value for s in families["state"].samples}
     assert states["RUNNING"] == 1 and sum(states.values()) == 1
-    assert told["raw"].count("# TYPE grinder_execution_orders_placed_total counter") == 1
+    assert 0 < families["fill_rate"].samples[0].value <= 1
+
+
+def test_metrics_are_those_of_the_frames(running: Session) -> None:
+    """Between two scrapes lie the fills and round trips of the frames, and the latencies of the snapshot."""
+
+    def counts() -> tuple[float, float, float]:
+        families = scraped(running)
+        latencies = families["order_latency_ms"].samples
+        answered = [s.value for s in latencies if s.labels["operation"] == "place" and s.name.endswith("_count")]
+        return families["fills"].samples[0].value, families["round_trips"].samples[0].value, answered[0]
+
+    before = counts()
+    places = {one.operation: one for one in running.snapshot().value.latency}["place"]
+    told = running.fills.height, running.round_trips.height, places.count + places.timeouts
+    assert all(low <= value <= high for low, value, high in zip(before, told, counts(), strict=True))
 
 
 def test_frames_hold_every_fill(running: Session) -> None:

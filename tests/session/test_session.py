@@ -106,6 +106,36 @@ def test_flatten_closes_the_position(make: Make) -> None:
     assert flat.money.position == 0 and flat.status.open_orders == 0 and flat.status.reason == "flat"
 
 
+def test_flatten_over_time_is_paused_and_goes_on(make: Make) -> None:
+    """A TWAP and then an iceberg: bad input changes nothing, the status says how far it is, a pause interrupts it; flat at the end."""
+    session = make().start()
+    session.wait("RUNNING", timeout_s=120)
+    until(lambda: session.latest is not None and abs(session.latest.money.position) >= Decimal("0.006"))
+    for how, said in (
+        ({"twap_s": 60, "show": "0.01"}, "two ways out"),
+        ({"twap_s": 600, "slices": 1000}, r"1000 slices of 0 \w+ are below the smallest order of .* write at most"),
+        ({"show": "0.0000001"}, "off the lot of"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            session.flatten(**how)
+    code, _, said = grinder("flatten", "t", "--twap-s", "60", "--show", "0.01")
+    assert code == 2 and "two ways out" in said
+    assert session.latest is not None and session.latest.status.state == "RUNNING"
+    code, told, _ = grinder("flatten", "t", "--twap-s", "30", "--slices", "5")
+    assert code == 0 and "0 of 5 slices" in told
+    under_way = until(lambda: (s := session.latest) is not None and "1 of 5 slices" in s.status.progress and s)
+    assert under_way.status.state == "FLATTENING" and under_way.status.progress in session.status
+    session.pause("a test")
+    paused = until(lambda: (s := session.latest) is not None and s.status.state == "PAUSED" and s)
+    assert "of 5 slices" in paused.status.progress and paused.money.position != 0
+    session.flatten(show="0.002", seed=1)
+    flat = until(lambda: (s := session.latest) is not None and s.status.reason == "flat" and s)
+    assert flat.money.position == 0 and flat.status.open_orders == 0 and flat.status.progress == ""
+    last = session.fills.filter(session.fills["level_id"].is_in(["BUY_0", "SELL_0"]))
+    assert last["is_maker"].to_list() == sorted(last["is_maker"].to_list()), "takers first, then makers"
+    assert set(last["is_maker"]) == {False, True}
+
+
 def test_shell_steers_the_same_session(make: Make) -> None:
     """`grinder status`, `flatten`, `stop` and `kill`; and what they say of a session that is not there."""
     session = make().start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
@@ -15,21 +16,27 @@ from grinder_kit.decision.reason import Reason
 from grinder_kit.execution.budget import WeightBudget
 from grinder_kit.execution.clock import run_stepped
 from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.execution.latency import LatencyMonitor
 from grinder_kit.execution.port import AmendRule, Epoch
 from grinder_kit.execution.shell import Shell, guarded
 from grinder_kit.market.synthetic import synthetic_market
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.event import RunState
+from grinder_kit.model.fill import PairingView, SyncAction
 from grinder_kit.model.order import InFlight, OrderState, Side
 from grinder_kit.session.snapshot import (
     About,
+    Account,
     Check,
     Counts,
+    Differs,
+    Exit,
     Limit,
     Money,
     Notice,
     Now,
     Phase,
+    Profit,
     Rung,
     Series,
     Snapshot,
@@ -37,9 +44,9 @@ from grinder_kit.session.snapshot import (
     Trade,
     Trip,
     Verdict,
+    Views,
     Waits,
 )
-from grinder_kit.session.stopwatch import Stopwatch
 from grinder_kit.session.view import Notices, View
 from grinder_kit.venue.simulated import SimulatedVenue
 
@@ -48,30 +55,54 @@ CONFIG = Config(grid=GRID).replace(**{"execution.entry_ms": 10.3, "execution.res
 WALL_NS = 1_760_000_000_000_000_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewed:
+    """A session on the synthetic market, what is between it and its venue, and its view."""
+
+    shell: Shell
+    view: View
+    port: Any
+
+
+@asynccontextmanager
+async def viewed(
+    config: Config = CONFIG,
+    *,
+    minutes: float = 3.0,
+    seed: int = 7,
+    port_of: Callable[[SimulatedVenue], Any] = lambda venue: venue,
+) -> AsyncIterator[Viewed]:
+    """Give a session that is not started; `port_of` may put something between it and its venue."""
+    market = synthetic_market(seed=seed, minutes=minutes)
+    async with SimulatedVenue(market, execution=config.execution) as venue:
+        clock, epoch, latency = venue.clock, Epoch(), LatencyMonitor()
+        engine = ExecutionEngine(market.instrument, config, amend_rule=AmendRule(venue.capabilities.amend))
+        budget, between = WeightBudget.of(venue.capabilities, clock), port_of(venue)
+        port = guarded(
+            latency.timed(between, clock), clock, config.retry, epoch=epoch, budget=budget, rng=random.Random(1)
+        )
+        shell = Shell(engine, port, venue, clock, epoch=epoch)
+        view = View(about(), shell, latency, budget, Notices(shell.now_ns), queue_ahead=venue.queue_ahead)
+        yield Viewed(shell=shell, view=view, port=between)
+        await shell.close()
+
+
 @cache
 def played(seconds: float = 120.0, every_s: float = 0.5, seed: int = 7) -> tuple[Snapshot, ...]:
     """Return what a session on the synthetic market shows of itself, every so often; wall time is the session's."""
 
     async def session() -> tuple[Snapshot, ...]:
-        market = synthetic_market(seed=seed, minutes=seconds / 60 + 1)
-        async with SimulatedVenue(market, execution=CONFIG.execution) as venue:
-            clock, epoch, watch = venue.clock, Epoch(), Stopwatch(venue.clock)
-            engine = ExecutionEngine(market.instrument, CONFIG, amend_rule=AmendRule(venue.capabilities.amend))
-            budget = WeightBudget.of(venue.capabilities, clock)
-            port = guarded(watch.timed(venue), clock, CONFIG.retry, epoch=epoch, budget=budget, rng=random.Random(1))
-            shell = Shell(engine, port, venue, clock, epoch=epoch)
-            notices = Notices(shell.now_ns)
-            view = View(about(), shell, watch, budget, notices, queue_ahead=venue.queue_ahead)
+        async with viewed(minutes=seconds / 60 + 1, seed=seed) as found:
+            shell, view = found.shell, found.view
             taken = [_at(view.snapshot(), shell)]
             await shell.start()
             view.facts.phase = Phase.RUNNING
-            notices.tell("INFO", "the session runs")
+            view.notices.tell("INFO", "the session runs")
             for _ in range(round(seconds / every_s)):
                 await shell.run(every_s)
                 view.facts.feed_age_s = 0.2
                 view.sample()
                 taken.append(_at(view.snapshot(), shell))
-            await shell.close()
             return tuple(taken)
 
     return run_stepped(session())
@@ -98,7 +129,11 @@ def _at(snapshot: Snapshot, shell: Shell) -> Snapshot:
 
 def changed(snapshot: Snapshot, **parts: dict[str, Any]) -> Snapshot:
     """Return a snapshot with some fields of some parts replaced: ``changed(s, status={"stale": True})``."""
-    return replace(snapshot, **{part: replace(getattr(snapshot, part), **values) for part, values in parts.items()})
+    new = {part: getattr(snapshot, part) for part in parts}
+    return replace(
+        snapshot,
+        **{part: Exit(**parts[part]) if old is None else replace(old, **parts[part]) for part, old in new.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +178,9 @@ class HeldSession:
         """Resume."""
         return self._ask("resume")
 
-    def flatten(self) -> Answer:
-        """Flatten."""
-        return self._ask("flatten")
+    def flatten(self, **how: Any) -> Answer:
+        """Flatten, as asked for: ``flatten twap_s=300.0``."""
+        return self._ask(" ".join(("flatten", *(f"{name}={value}" for name, value in how.items()))))
 
     def kill(self) -> Answer:
         """Kill."""
@@ -190,7 +225,28 @@ _STATUS = st.builds(
     phase=st.sampled_from(Phase), state=st.sampled_from(RunState), reason=_TEXT | st.sampled_from(Reason), since_ns=_TIME,
     epoch=_NUMBER, synced=st.booleans(), stale=st.booleans(), open_orders=st.integers(0, 20), unknown_orders=st.integers(0, 20),
     to_end=st.integers(0, 20), unconfirmed=st.booleans(), failure=_TEXT, empty_reason=_TEXT, config_digest=_TEXT, clients=_NUMBER,
-    grace_until_wall_ns=_maybe(_TIME), unsupervised=_TEXT,
+    grace_until_wall_ns=_maybe(_TIME), unsupervised=_TEXT, progress=_TEXT, order_size=_PRICE,
+)  # fmt: skip
+_EXIT = st.builds(Exit, done=_MONEY, total=_MONEY, over_s=_maybe(st.floats(0, 1e6)), shown=_maybe(_PRICE))
+_DIFFERS = st.builds(
+    Differs, kind=_TEXT, subject=_TEXT, ours=_TEXT, venues=_TEXT, since_ns=_TIME, age_s=st.floats(0, 1e9)
+)
+_VIEWS = st.builds(
+    Views,
+    profits=st.tuples(*(
+        st.builds(
+            Profit, view=st.just(view), realised=_MONEY, unrealised=_maybe(_MONEY), inventory=_MONEY, open_lots=_NUMBER
+        )
+        for view in PairingView
+    )),
+    unconverted=st.lists(st.tuples(_TEXT, _MONEY), max_size=3).map(tuple), late=_NUMBER,
+)  # fmt: skip
+_ACCOUNT = st.builds(
+    Account,
+    local=_MONEY, foreign=_maybe(_MONEY), exchange=_maybe(_MONEY), diff=_maybe(_MONEY), action=st.sampled_from(["", *SyncAction]),
+    known=st.booleans(), last_sync_ns=_TIME, mismatches=st.lists(_DIFFERS, max_size=3).map(tuple), settled=_maybe(_DIFFERS),
+    mode=_TEXT, grace_s=st.floats(0, 1e6), actions_of_run=_NUMBER, max_actions_per_run=_NUMBER, actions_of_day=_NUMBER,
+    max_actions_per_day=_NUMBER,
 )  # fmt: skip
 
 
@@ -202,6 +258,18 @@ def _series(draw: st.DrawFn) -> Series:
         for name in ("mid", "position", "equity", "grid", "trend", "commission", "funding")
     }
     return Series(ts_ns=tuple(ts), **columns)
+
+
+@st.composite
+def _waits(draw: st.DrawFn) -> Waits:
+    times = st.lists(st.floats(0, 1e6), max_size=5).map(lambda times: tuple(sorted(times)))
+    ms = draw(times)
+    share = tuple(sorted(draw(st.lists(st.floats(0, 1), min_size=len(ms), max_size=len(ms)))))
+    known = _maybe(st.floats(0, 1e6))
+    return Waits(
+        operation=draw(_TEXT), count=draw(_NUMBER), timeouts=draw(_NUMBER), min_ms=draw(known), max_ms=draw(known),
+        mean_ms=draw(known), p50_ms=draw(known), p95_ms=draw(known), p99_ms=draw(known), ms=ms, share=share, censored_ms=draw(times),
+    )  # fmt: skip
 
 
 def snapshots() -> st.SearchStrategy[Snapshot]:
@@ -218,7 +286,10 @@ def snapshots() -> st.SearchStrategy[Snapshot]:
             Now, now_ns=_TIME, wall_ns=_TIME, bid=_maybe(_PRICE), ask=_maybe(_PRICE), feed_age_s=_maybe(st.floats(0, 1e9)),
             market_ended=st.booleans(),
         ),
+        exit=_maybe(_EXIT),
         ladder=several(_RUNG),
+        views=_VIEWS,
+        account=_ACCOUNT,
         money=st.builds(
             Money, position=_MONEY, mark=_maybe(_PRICE), equity=_maybe(_MONEY), grid=_MONEY, trend=_maybe(_MONEY), funding=_MONEY,
             commission=_MONEY, residual=_maybe(_MONEY), drawdown=_MONEY, day_loss=_MONEY,
@@ -226,12 +297,7 @@ def snapshots() -> st.SearchStrategy[Snapshot]:
         limits=several(st.builds(Limit, name=_TEXT, used=_maybe(_MONEY), limit=_MONEY)),
         counts=st.builds(Counts, placed=_NUMBER, fills=_NUMBER, round_trips=_NUMBER),
         health=several(st.builds(Check, name=_TEXT, verdict=st.sampled_from(Verdict), text=_TEXT)),
-        latency=several(
-            st.builds(
-                Waits, operation=_TEXT, count=_NUMBER, timeouts=_NUMBER,
-                samples_ms=st.lists(st.floats(0, 1e6), max_size=5).map(lambda times: tuple(sorted(times))),
-            )
-        ),
+        latency=several(_waits()),
         series=_series(),
         fills=several(
             st.builds(
@@ -245,5 +311,10 @@ def snapshots() -> st.SearchStrategy[Snapshot]:
                 net_bps=st.floats(-1e6, 1e6), hold_s=st.floats(0, 1e9),
             )
         ),
-        notices=several(st.builds(Notice, ts_ns=_TIME, level=_TEXT, text=_TEXT)),
+        notices=several(
+            st.builds(
+                Notice, ts_ns=_TIME, level=_TEXT, text=_TEXT, is_alert=st.booleans(),
+                context=st.lists(st.tuples(_TEXT, _TEXT), max_size=3).map(tuple),
+            )
+        ),
     )  # fmt: skip

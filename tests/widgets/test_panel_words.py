@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grinder_kit.decision.reason import Reason
+from grinder_kit.errors import SessionError
 from grinder_kit.model.event import RunState
+from grinder_kit.model.fill import PairingView
 from grinder_kit.model.order import InFlight, OrderState, Side
-from grinder_kit.session.snapshot import Phase, Rung, Snapshot
+from grinder_kit.session.snapshot import Check, Differs, Notice, Phase, Profit, Rung, Snapshot, Verdict
 from grinder_widgets import panel_html, panel_words, rung_words, theme
 from grinder_widgets.session_ladder import ladder_rows, mid_of
 from tests.widgets.sessions import WALL_NS, about, changed, played, snapshots
@@ -31,6 +36,8 @@ def snapshot(**parts: dict[str, Any]) -> Snapshot:
         "now": {"now_ns": AT + 1_200_000_000, "wall_ns": WALL_NS + 2467 * SECOND, "feed_age_s": 0.2},
         "money": {"position": Decimal("0.006"), "equity": Decimal("-1.12")},
     }
+    if "exit" in parts:
+        parts["exit"] = {"done": Decimal(0), "total": Decimal("0.012"), "over_s": 600.0} | parts["exit"]
     return changed(played()[-1], **{part: usual.get(part, {}) | parts.get(part, {}) for part in {*usual, *parts}})
 
 
@@ -82,6 +89,28 @@ STATES: list[tuple[str, dict[str, dict[str, Any]], str, str]] = [
     (
         "flattening", {"status": {"state": RunState.FLATTENING, "open_orders": 2}}, "FLATTENING",
         "since 14:03:22 UTC: position +0.006 SYNTH open, 2 orders left.",
+    ),
+    (
+        "flattening over time",
+        {
+            "status": {"state": RunState.FLATTENING, "open_orders": 0,
+                       "progress": "over 10 min: 3 of 10 slices, 0.004 of 0.012 SYNTH out, next in 12 s"},
+            "exit": {"done": Decimal("0.004")},
+        },
+        "FLATTENING",
+        "over 10 min: 3 of 10 slices, 0.004 of 0.012 SYNTH out, next in 12 s; "
+        "since 14:03:22 UTC: position +0.006 SYNTH open, 0 orders left.",
+    ),
+    (
+        "paused on the way out",
+        {"status": {"state": RunState.PAUSED, "open_orders": 0, "progress": "0.01 SYNTH shown: 1 of 3 slices, 0.01 of 0.03 SYNTH out"}},
+        "PAUSED",
+        "since 14:03:22 UTC: 0 orders, position +0.006 SYNTH open. The way out is unfinished, 0.01 SYNTH shown: 1 of 3 slices, "
+        "0.01 of 0.03 SYNTH out. Flatten “go on” takes it up again, “at once” closes the rest now, Resume drops it.",
+    ),
+    (
+        "position differs", {"account": {"diff": Decimal("0.004"), "action": "RECONCILE"}}, "PAPER",
+        "simulated fills, no credentials loaded. POSITION DIFFERS: the venue's is +0.004 SYNTH off ours, see Health.",
     ),
     (
         "flattening waits", {"status": {"state": RunState.FLATTENING, "open_orders": 0, "stale": True}}, "FLATTENING",
@@ -203,8 +232,13 @@ def test_no_snapshot_makes_it_raise(given_: Snapshot | None, link: str, heard_s:
             assert rung_words.rung_state(rung) and len(rung_words.rung_short(rung)) <= rung_words.SHORT
             rung_words.detail(rung, given_.about)
         panel_html.ladder_table(ladder_rows(given_.ladder, mid_of(given_.now)), given_.about)
-        for _, draw in panel_html.TABLES.values():
+        for _, draw in (*panel_html.TABLES.values(), *panel_html.BELOW.values()):
             draw(given_)
+        for _, way in panel_words.ways(given_):
+            with suppress(SessionError):
+                panel_words.how(way, given_)
+        if (gone := panel_words.way_out(given_)) is not None:
+            assert 0 <= gone[0] <= 1 and panel_html.way_out(*gone)
 
 
 @given(snapshots(), st.sampled_from(LINKS))
@@ -274,6 +308,7 @@ def test_headline_numbers() -> None:
         ({"status": {"state": RunState.PAUSED}}, "open", "kill resume flatten"),
         ({"status": {"state": RunState.PAUSED}, "money": FLAT}, "open", "kill resume"),
         ({"status": {"state": RunState.FLATTENING}}, "open", "kill pause"),
+        ({"status": {"state": RunState.FLATTENING}, "exit": {}}, "open", "kill pause flatten"),
         ({"status": {"state": RunState.KILLED}}, "open", "kill"),
         ({"status": {"phase": Phase.STARTING}}, "open", "kill"),
         ({}, "lost", "kill"),
@@ -286,6 +321,97 @@ def test_buttons_that_can_do_anything(parts: dict[str, dict[str, Any]], link: st
     """A kill is possible as long as there is anything to kill; the others need a runner that answers."""
     found = panel_words.controls(snapshot(**parts), link)
     assert " ".join(name for name in ("kill", "pause", "resume", "flatten") if getattr(found, name)) == can
+
+
+def test_ways_out() -> None:
+    """At once, over time, an iceberg of an order's quantity or less; and on with what was begun, as long as that is there."""
+    flat = snapshot(status={"order_size": Decimal("0.002")}, money=FLAT)
+    assert panel_words.ways(flat) == (("at once", "at once"), ("over 5 min", "over 5 min"), ("iceberg", "iceberg"))
+    held = snapshot(status={"order_size": Decimal("0.002")})
+    assert panel_words.ways(held)[2] == ("iceberg, 0.002 shown", "iceberg")
+    assert [panel_words.how(way, held) for _, way in panel_words.ways(held)] == [
+        {}, {"twap_s": 300.0}, {"show": Decimal("0.002")}
+    ]  # fmt: skip
+    assert panel_words.how("iceberg", snapshot(status={"order_size": Decimal(1)})) == {"show": Decimal("0.006")}
+    for way, one in (("iceberg", flat), ("go on", held), ("go on", None)):
+        with pytest.raises(SessionError, match=f"there is no way out “{way}” now"):
+            panel_words.how(way, one)
+    begun = snapshot(status={"progress": "over 10 min: 3 of 10 slices"}, exit={})
+    assert panel_words.ways(begun)[-1] == ("go on, over 10 min", "go on")
+    assert panel_words.how("go on", begun) == {"twap_s": 600.0}
+    shown = snapshot(exit={"over_s": None, "shown": Decimal("0.01")})
+    assert panel_words.how("go on", shown) == {"show": Decimal("0.01")}
+
+
+def test_the_way_out_is_a_share_and_words() -> None:
+    """How much of it is out; nothing where no schedule was begun."""
+    assert panel_words.way_out(snapshot()) is None
+    share, text = panel_words.way_out(snapshot(exit={"done": Decimal("0.003")})) or (0, "")
+    assert (share, text) == (0.25, "25 % out: 0.003 of 0.012 SYNTH")
+    bar = panel_html.way_out(share, text)
+    assert 'role="progressbar"' in bar and 'aria-valuenow="25"' in bar and 'aria-valuetext="25 % out' in bar
+
+
+def test_three_views_of_profit_side_by_side() -> None:
+    """A column each, realised and unrealised; what no figure holds is said below, and only where there is something."""
+    profits = tuple(
+        Profit(view=view, realised=Decimal(realised), unrealised=Decimal(-2), inventory=Decimal("-0.006"), open_lots=n)
+        for n, (view, realised) in enumerate(zip(PairingView, ("1.5", "1.25", "3"), strict=True), start=1)
+    )
+    told = snapshot(views={"profits": profits, "unconverted": (), "late": 0}, money={"mark": Decimal("60012.25")})
+    _, below = panel_html.BELOW["P&L"]
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)<", row) for row in below(told).split("<tr>")[1:]]
+    assert rows == [
+        ["profit before fees, USDT", "average price", "first in, first out", "grid levels"],
+        ["realised", "+1.50", "+1.25", "+3.00"],
+        ["unrealised at 60,012.25", "−2.00", "−2.00", "−2.00"],
+        ["together", "−0.50", "−0.75", "+1.00"],
+        ["held, SYNTH", "−0.006", "−0.006", "−0.006"],
+        ["open lots", "1", "2", "3"],
+    ]
+    assert 'class="note"' not in below(told)
+    more = changed(told, views={"unconverted": (("BNB", Decimal("0.0012")),), "late": 1})
+    assert "Fees of 0.0012 BNB could not be converted: no figure holds them." in below(more)
+    assert "1 fill came late" in below(more)
+
+
+def test_levels_and_verdicts_are_words_with_a_sign_and_a_colour() -> None:
+    """An alert stands there with its context, line by line."""
+    alert = Notice(
+        ts_ns=AT, level="ERROR", text="session and venue differ", is_alert=True, context=(("mode", "flatten"),)
+    )
+    journal = panel_html.TABLES["Journal"][1](replace(snapshot(), notices=(alert,)))
+    assert (
+        '<td class="words gk-fail">✕ ERROR</td>' in journal
+        and "session and venue differ\nmode: flatten</td>" in journal
+    )
+    check = Check(name="position", verdict=Verdict.WARN, text="off by +0.004 SYNTH")
+    health = panel_html.TABLES["Health"][1](replace(snapshot(), health=(check,)))
+    assert '<td class="words gk-warn">! WARN</td>' in health
+
+
+def test_health_holds_the_account_against_the_venue() -> None:
+    """Both sides and what differs, an unknown position as a question mark."""
+    differs = Differs(
+        kind="ORDER_MISSING_ON_EXCHANGE",
+        subject="gkr0-B1-1",
+        ours="BUY",
+        venues="no open order",
+        since_ns=AT,
+        age_s=2.5,
+    )
+    account = {
+        "local": Decimal("0.01"),
+        "foreign": Decimal("0.004"),
+        "exchange": Decimal("-0.1"),
+        "diff": Decimal("-0.11"),
+    }
+    health = panel_html.TABLES["Health"][1]
+    told = health(snapshot(account=account | {"mismatches": (differs,), "last_sync_ns": AT}))
+    for cell in ("+0.01", "+0.004", "−0.1", "−0.11", "14:03:22 UTC", "order missing on exchange", "2.5 s"):
+        assert f">{cell}</td>" in told
+    unknown = health(snapshot(account=account | {"exchange": None, "diff": None, "mismatches": ()}))
+    assert unknown.count(">?</td>") == 2 and "order missing" not in unknown
 
 
 def test_the_browser_is_told_what_a_silent_kernel_means() -> None:

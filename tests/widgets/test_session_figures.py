@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -16,11 +17,13 @@ from hypothesis import strategies as st
 from plotly.utils import PlotlyJSONEncoder
 
 from grinder_kit.decision.reason import Reason
+from grinder_kit.execution.latency import kaplan_meier
 from grinder_kit.model.order import InFlight, OrderState, Side
 from grinder_kit.session.snapshot import Counts, Money, Rung, Series, Snapshot, Trade, Trip, Waits
 from grinder_widgets import session_figures as figures
 from grinder_widgets import session_ladder as ladder
 from grinder_widgets import theme
+from grinder_widgets.panel_html import TABLES
 from tests.widgets.sessions import about, changed, played, snapshots
 
 Draw = Callable[[Snapshot, theme.Palette], figures.Spec]
@@ -344,36 +347,60 @@ def test_round_trips_are_all_in_the_bars() -> None:
 # --- latency ---------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=200), st.integers(0, 50), st.floats(0.01, 0.98))
-def test_unanswered_requests_are_censored(samples: list[float], lost: int, level: float) -> None:
-    """A quantile is that of all requests, those that were never answered being later than any; where it is among them: none."""
-    one = Waits(operation="place", count=len(samples), timeouts=lost, samples_ms=tuple(sorted(samples)))
-    everything = np.r_[np.sort(np.array(samples, np.float32)), np.full(lost, np.inf)]
-    wanted = float(everything[max(0, int(np.ceil(level * len(everything) - 1e-6)) - 1)])
-    found = figures.quantile(one, level)
-    assert found == pytest.approx(wanted) if np.isfinite(wanted) else found is None
-    assert figures.curve(one)[1][-1] == pytest.approx(len(samples) / (len(samples) + lost))
+def waits(operation: str, answered: list[float], given_up: list[float] = [], **more: Any) -> Waits:  # noqa: B006 (read only)
+    """Return what a session shows of requests that were answered, and given up, after so many ms."""
+    curve = kaplan_meier([*((ms, True) for ms in answered), *((ms, False) for ms in given_up)])
+    return Waits(
+        operation=operation, count=len(answered), timeouts=len(given_up), ms=tuple(ms for ms, _ in curve),
+        share=tuple(share for _, share in curve), censored_ms=tuple(sorted(given_up)), **more,
+    )  # fmt: skip
 
 
-def test_a_far_quantile_needs_a_hundred_answers() -> None:
-    """The 99 % quantile of 99 answers is not told."""
-    waits = [Waits(operation="place", count=n, timeouts=0, samples_ms=tuple(range(1, n + 1))) for n in (99, 100)]
-    assert [figures.quantile(one, 0.99) for one in waits] == [None, 99.0]
+@given(st.lists(st.floats(0.01, 1e3), min_size=1, max_size=200), st.lists(st.floats(2e3, 1e4), max_size=50))
+def test_unanswered_requests_are_censored(answered: list[float], given_up: list[float]) -> None:
+    """Requests that were given up later than any answer keep the curve below 1 by their share; it goes on to the last of them."""
+    x, y = figures.curve(waits("place", answered, given_up))
+    assert y[-1] == pytest.approx(len(answered) / (len(answered) + len(given_up)))
+    assert x[-1] == pytest.approx(max(given_up or answered)) and np.all(np.diff(y) >= 0) and np.all(np.diff(x) >= 0)
 
 
 def test_latency_curves_are_told_apart_and_marked_where_they_end() -> None:
     """The busiest operation first, each with its own dash; a censored curve ends in an open triangle, and the subtitle counts."""
-    waits = (
-        Waits(operation="cancel", count=10, timeouts=3, samples_ms=(1.0, 2.0)),
-        Waits(operation="batch_place", count=50, timeouts=0, samples_ms=(5.0,) * 4),
-        Waits(operation="ask", count=0, timeouts=2, samples_ms=()),
-    )
-    spec = figures.latency(waits)
+    spec = figures.latency((
+        waits("cancel", [1.0, 2.0], [4.0, 4.0, 4.0], p50_ms=None),
+        waits("place", [5.0] * 4, p50_ms=5.0),
+        waits("ask", [], [9.0, 9.0]),
+    ))  # fmt: skip
     shown = [one for one in spec["data"] if one["visible"]]
-    assert [one["name"] for one in shown] == ["batch place (50), median 5 ms", "cancel (10), median 2 ms"]
+    assert [one["name"] for one in shown] == ["place (4), median 5 ms", "cancel (2), median –"]
     assert len({one["line"]["dash"] for one in shown}) == 2
-    assert shown[1]["marker"]["opacity"] == [0.0, 1.0] and set(shown[0]["marker"]["opacity"]) == {0.0}
-    assert "5 never were" in spec["layout"]["title"]["subtitle"]["text"]
+    assert shown[1]["x"].tolist() == [1, 1, 2, 4] and shown[1]["y"].tolist() == pytest.approx([0, 0.2, 0.4, 0.4])
+    assert shown[1]["marker"]["opacity"] == [0, 0, 0, 1] and set(shown[0]["marker"]["opacity"]) == {0.0}
+    assert "5 of all never were" in spec["layout"]["title"]["subtitle"]["text"]
+
+
+def test_legend_of_the_latencies_covers_no_curve() -> None:
+    """It lies below the axis, in room that the margin leaves for it."""
+    layout = figures.latency(played()[-1].latency)["layout"]
+    assert layout["legend"]["y"] < 0 and layout["legend"]["yanchor"] == "top" and layout["margin"]["b"] >= 80
+
+
+def test_the_table_says_what_is_not_known() -> None:
+    """A quantile among the timeouts, and a 99 % quantile of too few, are dashes; the rest stands as it is."""
+    one = waits("place", [8.0, 12.0], [5000.0], min_ms=8.0, mean_ms=10.0, p50_ms=12.0, max_ms=12.0)
+    listed = TABLES["Latency"][1](replace(played()[-1], latency=(one,)))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", listed)
+    assert cells == ["place", "2", "1", "8", "10", "12", "–", "–", "12"] and "99 %, ms (from 100)" in listed
+
+
+def test_latencies_of_a_session_are_those_of_its_venue() -> None:
+    """An order is answered after the way there and back; a 99 % quantile is told from a hundred requests on, and no sooner."""
+    for snapshot in played():
+        for one in snapshot.latency:
+            assert (one.p99_ms is not None) == (one.count + one.timeouts >= 100)
+    places = {one.operation: one for one in played()[-1].latency}["place"]
+    assert places.min_ms == pytest.approx(17.7) and places.p50_ms == pytest.approx(17.7, rel=0.005)
+    assert places.share[-1] == 1 and list(places.share) == sorted(places.share)
 
 
 def test_the_session_of_the_tests_is_real() -> None:

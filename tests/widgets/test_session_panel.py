@@ -20,6 +20,7 @@ from ipywidgets.widgets.widget import _instances
 
 import grinder_widgets as gw
 from grinder_kit.errors import ConfigError, SessionError
+from grinder_kit.execution.latency import OPERATIONS
 from grinder_kit.model.event import RunState
 from grinder_kit.model.order import Side
 from grinder_kit.session.snapshot import Phase, Snapshot
@@ -134,6 +135,7 @@ def test_state_is_a_value_that_restores() -> None:
         ({"tab": "Profit"}, "tab is 'Profit'; write one of P&L, Fills"),
         ({"frozen": "yes"}, "frozen is 'yes'; write True or False"),
         ({"level": 3}, "level is 3"),
+        ({"way": "slowly"}, "way is 'slowly'; write one of at once, over 5 min"),
     ],
 )
 def test_a_state_that_cannot_be_is_refused(state: dict[str, Any], words: str) -> None:
@@ -215,12 +217,13 @@ def test_a_picked_level_that_goes_is_missed() -> None:
 def test_tables_say_what_the_figures_say() -> None:
     """The toggle shows real tables of the ladder and of the tab; health and journal are tables always."""
     panel = SessionPanel(held())
-    assert "<table><thead>" not in shown(panel)
+    assert shown(panel).count("<table><thead>") == 1 and "first in, first out" in shown(panel)
+    panel.tabs.selected_index = TABS.index("Fills")
     panel.tables.value = True
-    assert shown(panel).count("<table><thead>") == 2 and "<th scope=" in shown(panel)
+    assert shown(panel).count("<table><thead>") == 3 and "<th scope=" in shown(panel)
     assert f'<td class="">{played()[-1].ladder[0].price:,.1f}</td>' in shown(panel)
     panel.tables.value = False
-    assert "<table><thead>" not in shown(panel)
+    assert shown(panel).count("<table><thead>") == 1, "the views of profit, on the tab that is hidden"
     panel.tabs.selected_index = TABS.index("Health")
     assert "request weight" in shown(panel) and "✓ OK" in shown(panel)
     panel.tabs.selected_index = TABS.index("Journal")
@@ -364,6 +367,41 @@ def test_each_button_gives_its_command_in_one_click() -> None:
         button.click()
         panel.settle()
     assert session.asked == ["pause", "resume", "flatten", "kill"]
+
+
+def test_flatten_takes_the_way_that_is_chosen() -> None:
+    """At once unless another way is chosen; going on with a schedule is offered while there is one, and then no more."""
+    session = held(status={"order_size": Decimal("0.002")}, money={"position": Decimal("0.006")})
+    panel = SessionPanel(session, state={"way": "iceberg"})
+    for way in ("iceberg", "over 5 min", "at once"):
+        panel.way.value = way
+        panel.flatten.click()
+        panel.settle()
+    assert session.asked == ["flatten show=0.002", "flatten twap_s=300.0", "flatten"]
+    begun, progress = (
+        {"done": Decimal("0.001"), "total": Decimal("0.004"), "over_s": 600.0},
+        "over 10 min: 1 of 4 slices",
+    )
+    before = session.latest
+    session.latest = changed(before, status={"state": RunState.PAUSED, "progress": progress}, exit=begun)
+    panel.refresh()
+    assert 'aria-valuenow="25"' in shown(panel) and "The way out is unfinished, over 10 min" in shown(panel)
+    panel.way.value = "go on"
+    panel.flatten.click()
+    panel.settle()
+    assert session.asked[-1] == "flatten twap_s=600.0"
+    session.latest = before
+    panel.refresh()
+    assert panel.state.way == panel.way.value == "at once" and "progressbar" not in shown(panel)
+
+
+def test_an_iceberg_stays_chosen_while_the_position_is_flat() -> None:
+    """What was chosen does not become at once because a position went through zero."""
+    session = held(status={"order_size": Decimal("0.002")}, money={"position": Decimal(0)})
+    panel = SessionPanel(session, state={"way": "iceberg"})
+    session.latest = changed(session.latest, money={"position": Decimal("0.006")})
+    panel.refresh()
+    assert panel.way.value == panel.state.way == "iceberg" and panel.way.label == "iceberg, 0.002 shown"
 
 
 def test_refusals_are_told_in_words() -> None:
@@ -549,10 +587,22 @@ def _long(shift: int) -> Snapshot:
         trips=tuple(
             replace(first.trips[i % len(first.trips)], ts_ns=ts[i], net_bps=wave[i] - 60_000) for i in range(200)
         ),
-        notices=tuple(replace(first.notices[0], ts_ns=ts[i], text="something happened " * 8) for i in range(200)),
+        notices=tuple(
+            replace(first.notices[0], ts_ns=ts[i], text="something happened " * 8, context=(("mode", "detect" * 55),))
+            for i in range(200)
+        ),
         latency=tuple(
-            replace(one, count=500, samples_ms=tuple((10 + shift + np.arange(200) / 7).tolist()))
-            for one in first.latency
+            replace(
+                one,
+                operation=operation,
+                count=500,
+                timeouts=5,
+                ms=tuple((10 + shift + np.arange(200) / 7).tolist()),
+                share=tuple((np.arange(200) / 205).tolist()),
+                censored_ms=(5_000.0 + shift,) * 5,
+            )
+            for one in first.latency[:1]
+            for operation in OPERATIONS
         ),
     )
     parts = {"money": {"grid": Decimal(shift + 1)}, "status": {"epoch": shift}, "counts": {"fills": 5000 + shift}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from grinder_widgets.theme import count
 
@@ -44,13 +44,26 @@ def section(name: str, title: str, body: str) -> str:
     return f'<section id="{name}"><h2>{escape(title)}</h2>{body}</section>\n'
 
 
+class Mark(NamedTuple):
+    """A cell of a table with a look of its own."""
+
+    text: str
+    look: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]], *, of: int | None = None) -> str:
     """Return a table; `of` rows exist, and the caption says when fewer are here."""
     rows = list(rows)
     head = "".join(f'<th scope="col" class="{look}">{escape(name)}</th>' for name, look in columns)
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{look}">{escape(cell)}</td>' for (_, look), cell in zip(columns, row, strict=True))
+        + "".join(
+            f'<td class="{look}{f" {cell.look}" if isinstance(cell, Mark) else ""}">{escape(cell)}</td>'
+            for (_, look), cell in zip(columns, row, strict=True)
+        )
         + "</tr>"
         for row in rows
     )

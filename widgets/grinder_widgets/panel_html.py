@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
+from grinder_kit.execution.latency import P99_FROM
+from grinder_kit.model.fill import PairingView
 from grinder_kit.model.number import plain
-from grinder_kit.session.snapshot import About, Snapshot, Verdict
-from grinder_widgets.markup import escape, table
+from grinder_kit.session.snapshot import About, Notice, Snapshot, Verdict
+from grinder_widgets.markup import Mark, escape, table
 from grinder_widgets.panel_words import BannerView
-from grinder_widgets.rung_words import price, rung_name, rung_state, rung_why, unit
-from grinder_widgets.session_figures import P99_FROM, quantile
+from grinder_widgets.rung_words import decimals, price, rung_name, rung_state, rung_why, unit
 from grinder_widgets.session_ladder import Row
 from grinder_widgets.theme import (
     FONT,
+    MINUS,
     MISSING,
     UNKNOWN,
     Palette,
@@ -24,11 +27,29 @@ from grinder_widgets.theme import (
     number,
     probability,
     utc,
+    words,
 )
 
 #: Rows of a live table: with a figure beside it, an update stays within 64 KB.
 ROWS = 100
-_VERDICTS = {Verdict.OK: "✓ OK", Verdict.WARN: "! WARN", Verdict.FAIL: "✕ FAIL"}
+#: Letters of the journal: a context can be long.
+LETTERS = 20_000
+_VERDICTS = {
+    Verdict.OK: Mark("✓ OK", "gk-ok"),
+    Verdict.WARN: Mark("! WARN", "gk-warn"),
+    Verdict.FAIL: Mark("✕ FAIL", "gk-fail"),
+}
+_LEVELS = {
+    "INFO": Mark("i INFO", ""),
+    "WARNING": Mark("! WARNING", "gk-warn"),
+    "ERROR": Mark("✕ ERROR", "gk-fail"),
+    "CRITICAL": Mark("✕ CRITICAL", "gk-fail"),
+}
+_VIEWS = {
+    PairingView.AVERAGE: "average price",
+    PairingView.FIFO: "first in, first out",
+    PairingView.LEVEL: "grid levels",
+}
 
 
 def ladder_table(rows: Sequence[Row], about: About) -> str:
@@ -73,6 +94,36 @@ def _money_rows(snapshot: Snapshot) -> list[tuple[str, str]]:
     ]
 
 
+def _views(snapshot: Snapshot) -> str:
+    """Return the three views of profit side by side, and what none of them holds."""
+    told, about, mark = snapshot.views, snapshot.about, snapshot.money.mark
+    if not told.profits:
+        return ""
+    sums = [None if one.unrealised is None else one.realised + one.unrealised for one in told.profits]
+    digits = money_digits(*(one.realised for one in told.profits), *sums)
+    at = "" if mark is None else f" at {price(mark, about, finer=1)}"
+
+    def amounts(values: Sequence[Decimal | None]) -> list[str]:
+        return [number(value, digits, sign=True) for value in values]
+
+    views = table(
+        [(f"profit before fees, {about.settle}", "words"), *((_VIEWS[one.view], "") for one in told.profits)],
+        [("realised", *amounts([one.realised for one in told.profits])),
+         (f"unrealised{at}", *amounts([one.unrealised for one in told.profits])),
+         ("together", *amounts(sums)),
+         (f"held, {unit(about)}", *(number(one.inventory, decimals(about.lot), sign=True) for one in told.profits)),
+         ("open lots", *(count(one.open_lots) for one in told.profits))],
+    )  # fmt: skip
+    notes = []
+    if told.unconverted:
+        fees = words([f"{plain(amount)} {asset}" for asset, amount in told.unconverted])
+        notes.append(f"Fees of {fees} could not be converted: no figure holds them.")
+    if told.late:
+        late = "1 fill" if told.late == 1 else f"{count(told.late)} fills"
+        notes.append(f"{late} came late, after one with a later time; they are booked in the order in which they came.")
+    return views + "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+
+
 def _fills(snapshot: Snapshot) -> str:
     about = snapshot.about
     return table(
@@ -103,10 +154,11 @@ def _latency(snapshot: Snapshot) -> str:
         return MISSING if value is None else f"{value:.3g}"
 
     return table(
-        [("operation", "words"), ("answered", ""), ("median, ms", ""), ("90 %, ms", ""), (f"99 %, ms (from {P99_FROM})", ""),
-         ("never answered", "")],
-        [(one.operation.replace("_", " "), f"{one.count:,}", ms(quantile(one, 0.5)), ms(quantile(one, 0.9)), ms(quantile(one, 0.99)),
-          f"{one.timeouts:,}") for one in snapshot.latency],
+        [("operation", "words"), ("answered", ""), ("never answered", ""), ("least, ms", ""), ("mean, ms", ""), ("median, ms", ""),
+         ("95 %, ms", ""), (f"99 %, ms (from {P99_FROM})", ""), ("most, ms", "")],
+        [(one.operation, f"{one.count:,}", f"{one.timeouts:,}",
+          *(ms(value) for value in (one.min_ms, one.mean_ms, one.p50_ms, one.p95_ms, one.p99_ms, one.max_ms)))
+         for one in snapshot.latency],
     )  # fmt: skip
 
 
@@ -121,9 +173,11 @@ def _health(snapshot: Snapshot) -> str:
         [(one.name, UNKNOWN if one.used is None else plain(one.used), plain(one.limit)) for one in snapshot.limits],
     )
     sent = table(
-        [("placed", ""), ("amended", ""), ("cancelled", ""), ("refused by the venue", ""), ("fills", ""), ("round trips", "")],
+        [("placed", ""), ("amended", ""), ("filled", ""), ("cancelled", ""), ("expired", ""), ("refused by the venue", ""),
+         ("fills", ""), ("round trips", "")],
         [tuple(count(one) for one in
-               (counts.placed, counts.amended, counts.cancelled, counts.rejected, counts.fills, counts.round_trips))],
+               (counts.placed, counts.amended, counts.filled, counts.cancelled, counts.expired, counts.rejected, counts.fills,
+                counts.round_trips))],
     )  # fmt: skip
     process = table(
         [("process", "words"), ("value", "words long")],
@@ -131,17 +185,52 @@ def _health(snapshot: Snapshot) -> str:
          ("grinder_kit", about.version), ("configuration", snapshot.status.config_digest), ("folder", about.folder),
          ("notebooks attached", snapshot.status.clients), ("state", f"{snapshot.status.state}, epoch {snapshot.status.epoch}")],
     )  # fmt: skip
-    return f"{checks}{limits if snapshot.limits else ''}{sent}{process}"
+    return f"{checks}{_account(snapshot)}{limits if snapshot.limits else ''}{sent}{process}"
+
+
+def _account(snapshot: Snapshot) -> str:
+    """Return what is held against what should be, and what differs."""
+    about, told = snapshot.about, snapshot.account
+
+    def held(quantity: Decimal | None) -> str:
+        if quantity is None:
+            return UNKNOWN
+        return f"{'+' if quantity > 0 else ''}{plain(quantity)}".replace("-", MINUS)
+
+    position = table(
+        [(f"position, {unit(about)}", "words"), ("value", "words long")],
+        [("should be held", held(told.local)), ("of it not this session's", held(told.foreign)),
+         ("the venue's", held(told.exchange)), ("differs by", held(told.diff)),
+         ("told at", utc(told.last_sync_ns or None, ms=False)),
+         ("about a difference", f"{told.mode or UNKNOWN}; {told.actions_of_run} of {told.max_actions_per_run} actions this run, "
+          f"{told.actions_of_day} of {told.max_actions_per_day} today")],
+    )  # fmt: skip
+    differ = table(
+        [("differs", "words"), ("which", "words"), ("ours", "words long"), ("the venue's", "words long"), ("for", "")],
+        [(one.kind.lower().replace("_", " "), one.subject, one.ours, one.venues, duration(one.age_s))
+         for one in told.mismatches[:ROWS]],
+        of=len(told.mismatches),
+    )  # fmt: skip
+    return f"{position}{differ if told.mismatches else ''}"
 
 
 def _journal(snapshot: Snapshot) -> str:
     if not snapshot.notices:
         return '<p class="gk-note">Nothing that a person should read has happened.</p>'
-    return table(
-        [("time, UTC", "words"), ("level", "words"), ("what", "words long")],
-        [(utc(one.ts_ns).removesuffix(" UTC"), one.level, one.text) for one in reversed(snapshot.notices[-ROWS:])],
-        of=len(snapshot.notices),
-    )  # fmt: skip
+    rows: list[tuple[str, Mark | str, str]] = []
+    room = LETTERS
+    for one in reversed(snapshot.notices[-ROWS:]):
+        lines = _lines(one)
+        room -= len(lines)
+        if room < 0 and rows:
+            break
+        rows.append((utc(one.ts_ns).removesuffix(" UTC"), _LEVELS.get(one.level, one.level), lines))
+    columns = [("time, UTC", "words"), ("level", "words"), ("what", "words long lines")]
+    return table(columns, rows, of=len(snapshot.notices))
+
+
+def _lines(notice: Notice) -> str:
+    return "\n".join((notice.text, *(f"{name}: {text}" for name, text in notice.context)))
 
 
 #: By tab: the parts of a snapshot that its table shows, and the table.
@@ -150,9 +239,11 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Snapshot], str]]] = {
     "Fills": (("fills", "counts"), _fills),
     "Round trips": (("trips", "counts"), _round_trips),
     "Latency": (("latency",), _latency),
-    "Health": (("health", "limits", "counts", "status"), _health),
+    "Health": (("health", "account", "limits", "counts", "status"), _health),
     "Journal": (("notices",), _journal),
 }
+#: By tab: what always stands below its figure.
+BELOW: dict[str, tuple[tuple[str, ...], Callable[[Snapshot], str]]] = {"P&L": (("views", "money"), _views)}
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
@@ -179,6 +270,16 @@ def headline(numbers: Sequence[tuple[str, str]]) -> str:
     return f'<div class="gk-headline">{pairs}</div>'
 
 
+def way_out(share: float, text: str) -> str:
+    """Return a thin bar that fills as the position goes out, and what it says."""
+    percent = round(100 * share)
+    return (
+        f'<div class="gk-exit"><div role="progressbar" aria-label="Way out" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}" aria-valuetext="{escape(text)}"><i style="width:{percent}%"></i></div>'
+        f"<span>{escape(text)}</span></div>"
+    )
+
+
 def detail(rows: Sequence[tuple[str, str]], title: str) -> str:
     """Return what is known of one row of the ladder."""
     pairs = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
@@ -189,7 +290,7 @@ def style(palette: Palette) -> str:
     """Return the style sheet of panels in a palette."""
     return f"""<style>
 .gk-panel {{ --gk-text:{palette.text}; --gk-muted:{palette.muted}; --gk-paper:{palette.paper}; --gk-line:{palette.line};
-  --gk-soft:{palette.grid}; --gk-gain:{palette.gain}; --gk-loss:{palette.loss}; --gk-focus:{palette.buy};
+  --gk-soft:{palette.grid}; --gk-gain:{palette.gain}; --gk-loss:{palette.loss}; --gk-warn:{palette.sell}; --gk-focus:{palette.buy};
   font-family:{FONT}; font-variant-numeric:tabular-nums; color:var(--gk-text); background:var(--gk-paper); }}
 .gk-panel .widget-html-content {{ line-height:1.4; }}
 .gk-panel button, .gk-panel select {{ min-height:32px; }}
@@ -206,9 +307,13 @@ def style(palette: Palette) -> str:
 .gk-headline b {{ font-size:15px; font-weight:600; white-space:nowrap; }}
 .gk-answer, .gk-still {{ padding:4px 12px; border-left:4px solid var(--gk-focus); background:var(--gk-soft); font-size:13px; }}
 .gk-still {{ border-left-color:var(--gk-muted); font-weight:600; }}
+.gk-exit {{ display:flex; flex-wrap:wrap; align-items:center; gap:2px 12px; margin:2px 4px 6px; font-size:12px; }}
+.gk-exit > div {{ flex:1 1 160px; height:6px; border:1px solid var(--gk-muted); background:var(--gk-soft); }}
+.gk-exit i {{ display:block; height:100%; background:var(--gk-focus); }}
 .gk-note {{ color:var(--gk-muted); margin:4px; }}
 .gk-body {{ border:3px solid transparent; }}
 .gk-stale {{ border-color:var(--gk-muted); }}
+.gk-panel .widget-tab > .widget-tab-contents {{ background:var(--gk-paper); }}
 .gk-panel .scroll {{ overflow:auto; max-height:26rem; border:1px solid var(--gk-line); margin:4px; }}
 .gk-panel table {{ border-collapse:collapse; width:100%; font-size:12px; color:var(--gk-text); }}
 .gk-panel th, .gk-panel td {{ text-align:right; padding:3px 9px; border-bottom:1px solid var(--gk-soft); white-space:nowrap; }}
@@ -220,5 +325,9 @@ def style(palette: Palette) -> str:
 .gk-panel .gk-detail td {{ white-space:normal; overflow-wrap:anywhere; width:100%; padding-right:0; }}
 .gk-panel .words {{ text-align:left; }}
 .gk-panel .long {{ white-space:normal; min-width:14rem; }}
+.gk-panel td.lines {{ white-space:pre-line; overflow-wrap:anywhere; }}
+.gk-panel .gk-ok {{ color:var(--gk-gain); }}
+.gk-panel .gk-warn {{ color:var(--gk-warn); font-weight:600; }}
+.gk-panel .gk-fail {{ color:var(--gk-loss); font-weight:600; }}
 .gk-panel .note {{ color:var(--gk-muted); margin:4px; font-size:12px; }}
 </style>"""

@@ -11,6 +11,8 @@ from grinder_kit.model.section import did_you_mean
 from grinder_widgets.session_ladder import LADDER_ROWS
 
 TABS = ("P&L", "Fills", "Round trips", "Latency", "Health", "Journal")
+#: How Flatten takes the position out: the last one goes on with a schedule that was begun.
+AT_ONCE, OVER_TIME, ICEBERG, GO_ON = WAYS = ("at once", "over 5 min", "iceberg", "go on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class PanelState:
         Whether the view stands still.
     tables : bool
         Whether tables are shown beside the figures.
+    way : str
+        How Flatten takes the position out, one of `WAYS`.
 
     Raises
     ------
@@ -41,12 +45,15 @@ class PanelState:
     tab: str = TABS[0]
     frozen: bool = False
     tables: bool = False
+    way: str = AT_ONCE
 
     def __post_init__(self) -> None:
         if isinstance(self.rows, bool) or not isinstance(self.rows, int) or not 10 <= self.rows <= LADDER_ROWS:
             raise ConfigError(f"rows is {self.rows!r}; write a whole number from 10 to {LADDER_ROWS}")
         if self.tab not in TABS:
             raise ConfigError(f"tab is {self.tab!r}; write one of {', '.join(TABS)}")
+        if self.way not in WAYS:
+            raise ConfigError(f"way is {self.way!r}; write one of {', '.join(WAYS)}")
         if self.level is not None and not isinstance(self.level, str):
             raise ConfigError(f"level is {self.level!r}; write a level's key, such as 'S2', or None")
         for name in ("frozen", "tables"):

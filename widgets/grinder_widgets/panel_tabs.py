@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from grinder_kit.session.snapshot import Snapshot
 from grinder_widgets import session_figures as figures
 from grinder_widgets.live_figure import LiveFigure
-from grinder_widgets.panel_html import TABLES
+from grinder_widgets.panel_html import BELOW, TABLES
 from grinder_widgets.theme import Palette
 
 
@@ -32,18 +32,20 @@ _DRAWINGS = {
 
 
 class PanelTab:
-    """One tab: a figure where it has one, and a table; neither is touched while it is hidden."""
+    """One tab: a figure where it has one, what always stands below it, and a table; none is touched while it is hidden."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.drawing = _DRAWINGS.get(title)
         self.live = LiveFigure() if self.drawing is not None else None
+        self.below = widgets.HTML(layout={"width": "auto"})
         self.rows = widgets.HTML(layout={"width": "auto"})
         figure = () if self.live is None else (self.live.box,)
         self.box = widgets.VBox(
-            (*figure, self.rows), layout={"overflow": "hidden", "min_height": "340px", "width": "auto"}
+            (*figure, self.below, self.rows), layout={"overflow": "hidden", "min_height": "340px", "width": "auto"}
         )
         self._drawn: tuple[Any, ...] = ()
+        self._stood: tuple[Any, ...] = ()
         self._listed: tuple[Any, ...] = ()
 
     def show(self, snapshot: Snapshot, palette: Palette, tables: bool) -> None:
@@ -53,6 +55,12 @@ class PanelTab:
             if not same(seen, self._drawn):
                 self.live.show(self.drawing.draw(snapshot, palette))
                 self._drawn = seen
+        if self.title in BELOW:
+            parts, always = BELOW[self.title]
+            seen = tuple(getattr(snapshot, part) for part in parts)
+            if not same(seen, self._stood):
+                self.below.value = always(snapshot)
+                self._stood = seen
         parts, listed = TABLES[self.title]
         wanted = tables or self.drawing is None
         seen = (wanted, *(getattr(snapshot, part) for part in parts if wanted))

@@ -9,14 +9,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
 
+from grinder_kit.errors import SessionError
 from grinder_kit.model.event import RunState
+from grinder_kit.model.fill import SyncAction
+from grinder_kit.model.number import plain
 from grinder_kit.session.snapshot import About, Phase, Snapshot
 from grinder_widgets import theme
+from grinder_widgets.panel_state import AT_ONCE, GO_ON, ICEBERG, OVER_TIME, WAYS
 from grinder_widgets.rung_words import decimals, reason_words, unit
 from grinder_widgets.theme import UNKNOWN, Banner, count, duration, money, number, utc
 
 QUESTION = "What is it doing with my money now, why, and how do I stop it?"
+#: How long the panel's way out over time takes.
+OVER_S = 300.0
 EXPECTED = "operator"  # the reason of a command that somebody gave: it goes without saying
 
 
@@ -133,12 +141,13 @@ def _trading(snapshot: Snapshot) -> tuple[Banner, str]:
     if status.state is RunState.PAUSED:
         return theme.PAUSED, (
             f"since {utc(status.since_ns, ms=False)}: {_orders(status.open_orders)}, {_position_open(snapshot)}."
-            f"{_reason(status.reason)}"
+            f"{_reason(status.reason)}{_unfinished(status.progress)}"
         )
     if status.state is RunState.FLATTENING:
         waits = " It waits: the market data are stale." if status.stale else ""
+        progress = f"{status.progress}; " if status.progress else ""
         return theme.FLATTENING, (
-            f"since {utc(status.since_ns, ms=False)}: {_position_open(snapshot)}, {_orders(status.open_orders)} left."
+            f"{progress}since {utc(status.since_ns, ms=False)}: {_position_open(snapshot)}, {_orders(status.open_orders)} left."
             f"{waits}{_reason(status.reason)}"
         )
     if now.market_ended:
@@ -159,6 +168,12 @@ def _trading(snapshot: Snapshot) -> tuple[Banner, str]:
     return mode, text
 
 
+def _unfinished(progress: str) -> str:
+    return progress and (
+        f" The way out is unfinished, {progress}. Flatten “{GO_ON}” takes it up again, “{AT_ONCE}” closes the rest now, Resume drops it."
+    )
+
+
 def _grace(snapshot: Snapshot) -> str:
     at = utc(snapshot.status.grace_until_wall_ns, ms=False)
     if snapshot.about.policy == "run_on":
@@ -171,6 +186,8 @@ def _besides(snapshot: Snapshot) -> Iterator[str]:
     status = snapshot.status
     if status.grace_until_wall_ns is not None and status.state is not RunState.RUNNING:
         yield _grace(snapshot)
+    if snapshot.account.action == SyncAction.RECONCILE:
+        yield f"POSITION DIFFERS: the venue's is {_signed(snapshot.account.diff, snapshot.about)} off ours, see Health."
     if status.unsupervised:
         yield f"UNSUPERVISED: {status.unsupervised.rstrip('.')}."
     if status.failure:
@@ -327,8 +344,11 @@ def headline(snapshot: Snapshot | None) -> tuple[tuple[str, str], ...]:
 
 def position(snapshot: Snapshot) -> str:
     """Return what is held, with its sign and unit."""
-    held = snapshot.money.position
-    return f"{number(held, decimals(snapshot.about.lot), sign=True) if held else '0'} {unit(snapshot.about)}"
+    return _signed(snapshot.money.position, snapshot.about)
+
+
+def _signed(held: Decimal | None, about: About) -> str:
+    return f"{number(held, decimals(about.lot), sign=True) if held else '0'} {unit(about)}"
 
 
 def controls(snapshot: Snapshot | None, link: str) -> Controls:
@@ -339,13 +359,69 @@ def controls(snapshot: Snapshot | None, link: str) -> Controls:
     if snapshot is None or ended or link != "open":
         return Controls(kill=kill, pause=False, resume=False, flatten=False)
     state, running = snapshot.status.state, snapshot.status.phase is Phase.RUNNING
+    flattens = state in (RunState.RUNNING, RunState.PAUSED) or (
+        state is RunState.FLATTENING and snapshot.exit is not None
+    )
     paper = snapshot.about.mode == "paper"  # with money, flattening takes more than a click
     return Controls(
         kill=kill,
         pause=running and state in (RunState.RUNNING, RunState.FLATTENING),
         resume=running and state is RunState.PAUSED,
-        flatten=running and paper and bool(snapshot.money.position) and state in (RunState.RUNNING, RunState.PAUSED),
+        flatten=running and paper and bool(snapshot.money.position) and flattens,
     )
+
+
+# --- the way out -----------------------------------------------------------------------------------------------------
+
+
+def ways(snapshot: Snapshot | None) -> tuple[tuple[str, str], ...]:
+    """Return how the position can be taken out, each with its name; going on only with what was begun."""
+    if snapshot is None:
+        return tuple((way, way) for way in WAYS)
+    clip = _clip(snapshot)
+    found = [
+        (AT_ONCE, AT_ONCE),
+        (OVER_TIME, OVER_TIME),
+        (f"{ICEBERG}, {plain(clip)} shown" if clip else ICEBERG, ICEBERG),
+    ]
+    if snapshot.exit is not None:
+        found.append((f"{GO_ON}, {snapshot.status.progress.partition(':')[0]}", GO_ON))
+    return tuple(found)
+
+
+def how(way: str, snapshot: Snapshot | None) -> dict[str, Any]:
+    """Return what `flatten` is to be told for a way out.
+
+    Raises
+    ------
+    SessionError
+        Where it cannot be gone any more.
+    """
+    begun = None if snapshot is None else snapshot.exit
+    if way == AT_ONCE:
+        return {}
+    if way == OVER_TIME:
+        return {"twap_s": OVER_S}
+    if way == ICEBERG and snapshot is not None and (clip := _clip(snapshot)):
+        return {"show": clip}
+    if way == GO_ON and begun is not None:
+        return {"twap_s": begun.over_s} if begun.over_s is not None else {"show": begun.shown}
+    raise SessionError(f"there is no way out “{way}” now; choose another one")
+
+
+def _clip(snapshot: Snapshot) -> Decimal:
+    """Return what an iceberg shows: as much as an order of the grid, or all that is held, in whole lots."""
+    lot = snapshot.about.lot
+    return min(snapshot.status.order_size, abs(snapshot.money.position)) // lot * lot
+
+
+def way_out(snapshot: Snapshot | None) -> tuple[float, str] | None:
+    """Return which share of the position is out, and that in words; None where no schedule was begun."""
+    if snapshot is None or snapshot.exit is None:
+        return None
+    done, total = snapshot.exit.done, snapshot.exit.total
+    share = min(1.0, max(0.0, float(done / total))) if total else 1.0
+    return share, f"{100 * share:.0f} % out: {plain(done)} of {plain(total)} {unit(snapshot.about)}"
 
 
 def frozen(seconds: float) -> str:

@@ -27,10 +27,8 @@ Spec = dict[str, Any]
 #: Points of a line, and of each of the five lines of a profit: together they fit one update.
 POINTS, PROFIT_POINTS = 400, 300
 #: Operations of which a latency curve is drawn, the most frequent ones.
-OPERATIONS = 6
-#: A 99 % quantile of fewer answers is nobody's.
-P99_FROM = 100
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+OPERATIONS = 4
+_DASHES = ("solid", "dash", "dot", "dashdot")
 _MS_TICKS = [digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5)]
 
 
@@ -200,37 +198,34 @@ def round_trips(trips: Sequence[Trip], counts: Counts, *, theme: Palette = LIGHT
 
 
 def latency(waits: Sequence[Waits], *, theme: Palette = LIGHT) -> Spec:
-    """Return how long the venue took to answer, by operation: the share answered within a time.
+    """Return how long the venue took to answer, by operation: the share of the latest requests answered within a time.
 
-    What was never answered is censored: a curve ends below 1 at the share that was, with an open triangle.
+    A request that was never answered is censored at the age at which it was given up. A curve that ends below 1 goes on to the
+    last such age, and has an open triangle there.
     """
-    drawn = [one for one in sorted(waits, key=lambda one: (-one.count, one.operation)) if one.samples_ms][:OPERATIONS]
-    colours = (theme.text, theme.buy, theme.sell, theme.gain, theme.accent, theme.muted)
+    drawn = [one for one in sorted(waits, key=lambda one: (-one.count, one.operation)) if one.ms][:OPERATIONS]
+    colours = (theme.text, theme.buy, theme.sell, theme.gain)
     data: list[Spec] = []
     for i in range(OPERATIONS):
         one = drawn[i] if i < len(drawn) else None
         x, y = curve(one) if one is not None else (f32([]), f32([]))
-        lost = one is not None and one.timeouts > 0
+        ends_open = one is not None and one.share[-1] < 0.99999
         data.append({
             "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "visible": one is not None,
             "name": "" if one is None else latency_name(one),
             "line": {"color": colours[i], "width": 1.8, "dash": _DASHES[i], "shape": "hv"},
             # Only the end of a censored curve is marked.
             "marker": {"symbol": "triangle-right-open", "color": colours[i], "size": 11,
-                       "opacity": [0.0] * (len(x) - 1) + [float(lost)] if len(x) else []},
+                       "opacity": [0.0] * (len(x) - 1) + [float(ends_open)] if len(x) else []},
             "hovertemplate": "%{y:.0%} within %{x:.3~g} ms<extra></extra>",
         })  # fmt: skip
     lost_of_all = sum(one.timeouts for one in waits)
-    said = "Share of requests answered within a time"
-    said += (
-        f"; {lost_of_all:,} never were, and their curves end below 1"
-        if lost_of_all
-        else "; none was left without an answer"
-    )
+    said = "Share of the latest requests answered within a time"
+    said += f"; {lost_of_all:,} of all never were" if lost_of_all else "; none was left without an answer"
     layout = layout_of(theme, "How long the venue takes", said, height=340) | {
-        "hovermode": "closest", "showlegend": True,
-        # Where curves leave room: they rise from the left.
-        "legend": {"orientation": "v", "x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
+        "hovermode": "closest", "showlegend": True, "margin": {"l": 64, "r": 16, "t": 64, "b": 84},
+        # Below the axis: wherever it lay inside, some curve would pass under it.
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.26, "yanchor": "top"},
         "xaxis": {"type": "log", "title": {"text": "time to the answer, ms"}, "tickvals": _MS_TICKS,
                   "ticktext": [f"{tick:g}" for tick in _MS_TICKS]},
         "yaxis": {"title": {"text": "share answered"}, "range": [0.0, 1.03], "tickformat": ".0%"},
@@ -239,28 +234,19 @@ def latency(waits: Sequence[Waits], *, theme: Palette = LIGHT) -> Spec:
 
 
 def curve(one: Waits) -> tuple[Any, Any]:
-    """Return the steps of a distribution: times in ms, and the share of all requests that had been answered by then."""
-    times = np.array(one.samples_ms, np.float32)
-    answered = max(one.count, len(times), 1)
-    share = answered / (answered + max(0, one.timeouts))
-    return np.maximum(times, np.float32(1e-3)), (share * np.arange(1, len(times) + 1) / max(1, len(times))).astype(
-        np.float32
-    )
-
-
-def quantile(one: Waits, level: float) -> float | None:
-    """Return the time in ms within which a share of all requests was answered; None where so many never were, or are too few."""
-    if not one.samples_ms or (level >= 0.99 and one.count < P99_FROM):
-        return None
-    times, shares = curve(one)
-    index = int(np.searchsorted(shares, level - 1e-6))
-    return float(times[index]) if index < len(times) else None
+    """Return the steps of a distribution: times in ms, and the share of the latest requests answered by then."""
+    if not one.ms:
+        return f32([]), f32([])
+    times, shares = f32((one.ms[0], *one.ms)), f32((0.0, *one.share))
+    if one.censored_ms and one.censored_ms[-1] > one.ms[-1]:  # as far as something is known
+        times, shares = np.append(times, np.float32(one.censored_ms[-1])), np.append(shares, shares[-1])
+    return np.maximum(times, np.float32(1e-3)), shares
 
 
 def latency_name(one: Waits) -> str:
     """Return a curve's name: operation, how many, median."""
-    median = quantile(one, 0.5)
-    return f"{escape(one.operation.replace('_', ' '))} ({count(one.count)}), median {MISSING if median is None else f'{median:.3g} ms'}"
+    median = MISSING if one.p50_ms is None else f"{one.p50_ms:.3g} ms"
+    return f"{escape(one.operation)} ({count(one.count)}), median {median}"
 
 
 # --- what figures share ----------------------------------------------------------------------------------------------

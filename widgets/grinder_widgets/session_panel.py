@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import ipywidgets as widgets
 
 from grinder_kit.errors import GrinderError
+from grinder_kit.model.number import Exact
 from grinder_kit.session.snapshot import Snapshot
 from grinder_widgets import panel_html as html
 from grinder_widgets import panel_words as words
@@ -23,7 +24,7 @@ from grinder_widgets import session_ladder as ladder
 from grinder_widgets.beacon import Beacon
 from grinder_widgets.live_figure import LiveFigure
 from grinder_widgets.markup import escape
-from grinder_widgets.panel_state import TABS, PanelState
+from grinder_widgets.panel_state import AT_ONCE, TABS, PanelState
 from grinder_widgets.panel_tabs import PanelTab, same
 from grinder_widgets.theme import DARK, LIGHT, UNKNOWN_ORDERS, utc
 
@@ -68,8 +69,8 @@ class Steered(Protocol):
         """Quote again."""
         ...
 
-    def flatten(self) -> Any:
-        """Withdraw all orders and close the position."""
+    def flatten(self, *, twap_s: float | None = None, show: Exact | None = None) -> Any:
+        """Withdraw all orders and close the position: at once, over so many seconds, or showing so much at a time."""
         ...
 
     def kill(self) -> Any:
@@ -148,7 +149,16 @@ class SessionPanel:
         )
         self.pause = _button("Pause", "Withdraw all orders and keep the position", self._pause)
         self.resume = _button("Resume", "Quote again", self._resume)
-        self.flatten = _button("Flatten", "Withdraw all orders and close the position, taking liquidity", self._flatten)
+        self.flatten = _button(
+            "Flatten", "Withdraw all orders and close the position, as chosen beside it", self._flatten
+        )
+        self.way = widgets.Dropdown(
+            options=words.ways(None),
+            description="how",
+            tooltip="How Flatten closes the position: at once and over time it takes liquidity, an iceberg waits for it",
+            style={"description_width": "initial"},
+            layout={"width": "auto"},
+        )
         self.freeze = widgets.ToggleButton(
             self._state.frozen,
             description="Freeze view",
@@ -164,6 +174,7 @@ class SessionPanel:
         self.copy = _button("Copy as Python", "Copy the lines that show this panel again", self._copy)
         self.copy_kill = _button("Copy the shell's kill command", "Copy it, to be run in a shell", self._copy_kill)
         self._headline = widgets.HTML(layout={"flex": "1 1 auto", "min_width": "0", "margin": "0"})
+        self._exit = widgets.HTML(layout={"margin": "0"})
         self._answer = widgets.HTML(layout={"margin": "0"})
         self._still = widgets.HTML(layout={"margin": "0"})
         self._ladder = LiveFigure(self._clicked)
@@ -205,19 +216,20 @@ class SessionPanel:
                 self.beacon,
                 widgets.HBox(
                     (self._headline, widgets.HBox(
-                        (self.pause, self.resume, self.flatten, self.freeze, self.tables, self.copy, self.copy_kill),
+                        (self.pause, self.resume, self.flatten, self.way, self.freeze, self.tables, self.copy, self.copy_kill),
                         layout={"flex_flow": "row wrap"})),
                     layout={"flex_flow": "row wrap", "width": "auto", "align_items": "center"}),
-                self._answer, self._still, self._body, self._ladder_table, self.tabs,
+                self._exit, self._answer, self._still, self._body, self._ladder_table, self.tabs,
             ),
             layout={"width": "auto"},
         ).add_class("gk-panel")  # fmt: skip
         for control, name in ((self.freeze, "frozen"), (self.tables, "tables"), (self.rows, "rows")):
             control.observe(lambda change, name=name: self._set(**{name: change["new"]}), "value")
         self.level.observe(lambda change: self._set(level=change["new"] or None), "value")
+        self.way.observe(lambda change: self._set(way=change["new"]), "value")
         self.tabs.observe(lambda change: self._set(tab=TABS[change["new"] or 0]), "selected_index")
         for control in (
-            self.kill, self.pause, self.resume, self.flatten, self.freeze, self.tables, self.copy, self.copy_kill,
+            self.kill, self.pause, self.resume, self.flatten, self.way, self.freeze, self.tables, self.copy, self.copy_kill,
             self.level, self.higher, self.lower, self.rows, self.tabs,
         ):  # fmt: skip
             _hear_while_busy(control)
@@ -269,7 +281,8 @@ class SessionPanel:
         self._ask("Resume", self.session.resume)
 
     def _flatten(self, _button: Any) -> None:
-        self._ask("Flatten", self.session.flatten)
+        way, heard = self._state.way, self.session.latest
+        self._ask("Flatten", lambda: self.session.flatten(**words.how(way, heard)))
 
     def _ask(self, what: str, command: Callable[[], Any]) -> None:
         """Give a command, and say what the runner answers; never wait for it here, the kernel's loop may be the caller's."""
@@ -353,11 +366,32 @@ class SessionPanel:
         can = words.controls(snapshot, link)
         for name in ("kill", "pause", "resume", "flatten"):
             getattr(self, name).disabled = not getattr(can, name)
+        self._show_way(snapshot)
         self.copy_kill.layout.display = None if words.must_kill(view) else "none"
         if view.background == UNKNOWN_ORDERS.background:
             self._body.add_class("gk-stale")
         else:
             self._body.remove_class("gk-stale")
+
+    def _show_way(self, snapshot: Snapshot | None) -> None:
+        """Show how the position can go out, and how far it has gone; what can be chosen no more becomes at once, in view."""
+        options = words.ways(snapshot)
+        if self._state.way not in (way for _, way in options):
+            self._state = replace(self._state, way=AT_ONCE)
+        if options != tuple(self.way.options) or self.way.value != self._state.way:
+            self._choose(self.way, options, self._state.way)
+        gone = words.way_out(snapshot)
+        self._exit.value = "" if gone is None else html.way_out(*gone)
+
+    def _choose(self, picker: Any, options: Any, value: str) -> None:
+        """Give a picker other options and a value, without hearing of it as of a person's choice."""
+        self._setting = True
+        try:
+            with picker.hold_sync():
+                picker.options = options
+                picker.value = value
+        finally:
+            self._setting = False
 
     def _freeze(self, heard: Snapshot | None) -> None:
         if not self._state.frozen or (self._frozen_at is None and heard is None):
@@ -397,13 +431,7 @@ class SessionPanel:
         if level is not None and level not in (name for _, name in options):
             options.append((f"{level} (not there now)", level))
         if tuple(options) != tuple(self.level.options) or self.level.value != (level or ""):
-            self._setting = True
-            try:
-                with self.level.hold_sync():
-                    self.level.options = options
-                    self.level.value = level or ""
-            finally:
-                self._setting = False
+            self._choose(self.level, options, level or "")
 
     # --- time and life -----------------------------------------------------------------------------------------------
 
