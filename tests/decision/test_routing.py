@@ -183,6 +183,11 @@ def test_row_10_small_move_is_amended_at_the_threshold_too() -> None:
     assert level(WANTED._replace(ticks=998), ORDER) == (Action.AMEND, Reason.SMALL_MOVE)
 
 
+def test_row_10_does_not_amend_onto_an_own_order() -> None:
+    """A price at which an own order lives is blocked to an amend as it is to a new order."""
+    assert level(WANTED._replace(ticks=1_002, occupied=True), ORDER) == (Action.BLOCK, Reason.PRICE_OCCUPIED)
+
+
 def test_row_11_large_move_is_cancelled_and_replaced() -> None:
     """A price that moved further is cancelled and placed again; the delta is taken from the old price."""
     assert level(WANTED._replace(ticks=1_003), ORDER) == (Action.CANCEL_REPLACE, Reason.LARGE_MOVE)
@@ -240,6 +245,7 @@ def test_the_first_row_that_matches_wins(
         (conforms, (Action.NOOP, Reason.CONFORMS)),
         (unsafe, (Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE)),
         (wanted.ticks == old.ticks, (Action.AMEND, Reason.QUANTITY_CHANGED)),
+        (moved_bps <= 20 and wanted.occupied, (Action.BLOCK, Reason.PRICE_OCCUPIED)),
         (moved_bps <= 20, (Action.AMEND, Reason.SMALL_MOVE)),
         (True, (Action.CANCEL_REPLACE, Reason.LARGE_MOVE)),
     ]
