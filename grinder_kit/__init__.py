@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from grinder_kit.decision.constraints import ConstraintProvider
+    from grinder_kit.decision.economics import LevelEconomics, RoundTripEconomics
     from grinder_kit.decision.grid_manager import GridManager
     from grinder_kit.decision.slicing import Iceberg, Twap
     from grinder_kit.errors import (
@@ -47,7 +48,18 @@ if TYPE_CHECKING:
     from grinder_kit.execution.retry import OrderRetryPolicy
     from grinder_kit.execution.router import SmartOrderRouter
     from grinder_kit.execution.shell import Shell, guarded
+    from grinder_kit.fillprob.calibration import CalibratedModel
+    from grinder_kit.fillprob.evaluation import evaluate
+    from grinder_kit.fillprob.first_passage import FirstPassageModel
     from grinder_kit.fillprob.heuristic import estimate_fill_probability
+    from grinder_kit.fillprob.heuristic_model import HeuristicModel
+    from grinder_kit.fillprob.kaplan_meier import KaplanMeierModel
+    from grinder_kit.fillprob.label_options import LabelOptions
+    from grinder_kit.fillprob.labels import LabelSet, label
+    from grinder_kit.fillprob.markout import MarkoutModel
+    from grinder_kit.fillprob.model import FillModel
+    from grinder_kit.fillprob.model_file import load_model, save_model
+    from grinder_kit.fillprob.own_fills import OwnFills
     from grinder_kit.market.binance_ws import import_binance_ws
     from grinder_kit.market.features import FeatureState, features
     from grinder_kit.market.recording import Recording
@@ -102,7 +114,23 @@ _HOME = {
     "GridPlan": "model.grid",
     "Iceberg": "decision.slicing",
     "Twap": "decision.slicing",
+    # how likely it fills, and what that earns
+    "CalibratedModel": "fillprob.calibration",
+    "FillModel": "fillprob.model",
+    "FirstPassageModel": "fillprob.first_passage",
+    "HeuristicModel": "fillprob.heuristic_model",
+    "KaplanMeierModel": "fillprob.kaplan_meier",
+    "LabelOptions": "fillprob.label_options",
+    "LabelSet": "fillprob.labels",
+    "LevelEconomics": "decision.economics",
+    "MarkoutModel": "fillprob.markout",
+    "OwnFills": "fillprob.own_fills",
+    "RoundTripEconomics": "decision.economics",
     "estimate_fill_probability": "fillprob.heuristic",
+    "evaluate": "fillprob.evaluation",
+    "label": "fillprob.labels",
+    "load_model": "fillprob.model_file",
+    "save_model": "fillprob.model_file",
     # orders and fills
     "ExecutionEngine": "execution.engine",
     "Fill": "model.fill",
@@ -160,6 +188,7 @@ _HOME = {
 __all__ = [
     "AlertManager",
     "BannedError",
+    "CalibratedModel",
     "Capabilities",
     "Config",
     "ConfigError",
@@ -173,12 +202,15 @@ __all__ = [
     "FeatureState",
     "Features",
     "Fill",
+    "FillModel",
     "FillTracker",
+    "FirstPassageModel",
     "GridConfig",
     "GridLevel",
     "GridManager",
     "GridPlan",
     "GrinderError",
+    "HeuristicModel",
     "Iceberg",
     "IdempotentPort",
     "IdentityError",
@@ -186,8 +218,13 @@ __all__ = [
     "InvalidRequestError",
     "Journal",
     "JournalError",
+    "KaplanMeierModel",
+    "LabelOptions",
+    "LabelSet",
     "LatencyMonitor",
+    "LevelEconomics",
     "Limits",
+    "MarkoutModel",
     "NotArmedError",
     "Order",
     "OrderFailedError",
@@ -199,14 +236,16 @@ __all__ = [
     "OrderState",
     "OrderType",
     "OutcomeUnknownError",
+    "OwnFills",
     "PaperPort",
     "PositionSyncer",
     "RateLimitError",
-    "Recording",
     "ReconcileConfig",
+    "Recording",
     "Result",
     "RetryConfig",
     "RoundTrip",
+    "RoundTripEconomics",
     "RouterConfig",
     "Session",
     "SessionError",
@@ -219,14 +258,18 @@ __all__ = [
     "Twap",
     "VenueError",
     "estimate_fill_probability",
+    "evaluate",
     "explain",
     "features",
     "guarded",
     "import_binance_ws",
+    "label",
     "load_config",
+    "load_model",
     "replay",
     "run_stepped",
     "save_config",
+    "save_model",
     "synthetic_market",
 ]
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from grinder_kit.decision import economics
 from grinder_kit.decision.constraints import Constraints
 from grinder_kit.decision.ladder import geometric_level, lattice_first, linear_level, skewed_centre
 from grinder_kit.decision.planner import Plan
 from grinder_kit.decision.reason import Reason
 from grinder_kit.errors import ConfigError
-from grinder_kit.fillprob.heuristic import expected_move_bps, step_probability
+from grinder_kit.fillprob.heuristic import step_probability
+from grinder_kit.fillprob.level import StepProbability, of_model, of_steps
+from grinder_kit.fillprob.model import FillModel, Inputs
 from grinder_kit.model.config import ExecutionConfig, GridConfig
 from grinder_kit.model.grid import GridLevel, GridMode, GridPlan, Refusal
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.market import Features
 from grinder_kit.model.order import Order, Side
 
-FillProbability = Callable[[int, float, float, float], float]  # side, distance bps, expected move bps, OFI z
+if TYPE_CHECKING:
+    from grinder_kit.fillprob.markout import MarkoutModel
 
 
 class Level(NamedTuple):
@@ -60,13 +64,16 @@ class GridManager:
     Parameters
     ----------
     config : GridConfig
-        `min_fill_prob`, `fill_horizon_s`, `throttle_factor` and `max_orders` are used here.
+        `min_fill_prob`, `fill_prob_hysteresis`, `fill_horizon_s`, `throttle_factor` and `max_orders` are used here.
     instrument : Instrument
         Rounding and limits.
     execution : ExecutionConfig, optional
         Its maker fee enters the expected profit of a level: spacing minus round-trip fees.
-    fill_probability : callable, optional
-        (side, distance bps, expected move bps, OFI z-score) to a probability; the specification's heuristic by default.
+    fill_probability : FillModel or callable, optional
+        A fitted model; or (side, distance bps, expected move bps, OFI z-score) to a probability, by default the specification's
+        heuristic.
+    markout : MarkoutModel, optional
+        What a fill costs beyond fees; it enters the expected profit of a level.
 
     Attributes
     ----------
@@ -76,6 +83,17 @@ class GridManager:
         Live own orders by level id, as the owner of the manager keeps them; the engine does.
     refusals : tuple of Refusal
         The levels that the last call did not quote.
+
+    Raises
+    ------
+    ConfigError
+        For a `fill_horizon_s` beyond what the data of a model speak of.
+
+    Notes
+    -----
+    Hysteresis: a level that has an order is refused only when its probability falls below `min_fill_prob` less
+    `fill_prob_hysteresis`, so that one near the threshold does not come and go. What stands is read from `orders`, and is so
+    remembered across a restart.
     """
 
     def __init__(
@@ -84,7 +102,8 @@ class GridManager:
         instrument: Instrument,
         *,
         execution: ExecutionConfig | None = None,
-        fill_probability: FillProbability = step_probability,
+        fill_probability: FillModel | StepProbability = step_probability,
+        markout: MarkoutModel | None = None,
     ) -> None:
         self.config = config
         self.instrument = instrument
@@ -92,7 +111,12 @@ class GridManager:
         self.orders: Mapping[str, Order] = {}
         self.refusals: tuple[Refusal, ...] = ()
         self._constraints = Constraints.of(instrument)
-        self._fill_probability = fill_probability
+        if isinstance(fill_probability, FillModel):
+            _check_horizon(config, fill_probability)
+            self._fill_probability = of_model(fill_probability)
+        else:
+            self._fill_probability = of_steps(fill_probability)
+        self._markout = markout
         self._fees_bps = 2 * (execution or ExecutionConfig()).maker_fee_bps
         self._throttle = config.throttle_factor
         # Prices of the last plan, and the outermost ones.
@@ -120,21 +144,33 @@ class GridManager:
             if features.spread_bps is not None:
                 spread = round(features.spread_bps * features.mid / 10_000 / float(self.instrument.tick))
         quoted, refused = self.wanted(whole, Book((mid2 - spread) // 2, -(-(mid2 + spread) // 2), features), 0)
-        levels = [self._grid_level(plan, level) for level in sorted(quoted, key=lambda level: level.side)]
+        levels = [self._grid_level(plan, level, features) for level in sorted(quoted, key=lambda level: level.side)]
         self.levels = {level.level_id: level for level in levels}
         self.refusals = tuple(self.refusal(item) for item in refused)
         return levels
 
-    def _grid_level(self, plan: GridPlan, level: Level) -> GridLevel:
+    def _grid_level(self, plan: GridPlan, level: Level, features: Features | None) -> GridLevel:
         return GridLevel(
             level_id=level_id(level.key),
             side=Side.BUY if level.side > 0 else Side.SELL,
             price=self.instrument.price(level.ticks),
             size=self.instrument.quantity(level.lots),
             fill_prob=level.fill_prob,
-            expected_profit_bps=float(plan.spacing_bps - self._fees_bps),
+            expected_profit_bps=self._expected_profit(plan, level, features),
             reason_codes=(f"LEVEL_{level.key[1:]}",),
         )
+
+    def _expected_profit(self, plan: GridPlan, level: Level, features: Features | None) -> float | None:
+        """Return the profit of a round trip given the level's fill, bps; None where its markout is not known."""
+        edge, fees = float(plan.spacing_bps), float(self._fees_bps)
+        if self._markout is None:
+            return economics.profit_bps(edge, fees)
+        if features is None or features.mid is None or not features.sigma_bps:
+            return None
+        price = float(self.instrument.price(level.ticks))
+        distance = max(0.0, (features.mid - price) * level.side / features.mid * 10_000)
+        x = Inputs(distance_bps=[distance], sigma=[features.sigma_bps])  # type: ignore[arg-type]
+        return economics.profit_bps(edge, fees, float(self._markout.predict(x)[0]))
 
     def refusal(self, item: Refused) -> Refusal:
         """Return a refused level as a value with Decimals."""
@@ -202,7 +238,7 @@ class GridManager:
                 if why is None and len(quoted) >= room:
                     why = Reason.MAX_ORDERS, f"{room} orders allowed"
                 if why is None and self.config.min_fill_prob > 0:
-                    prob, why = self._likely(book, side, ticks)
+                    prob, why = self._likely(book, key, side, ticks)
                 if why is not None:
                     refused.append(Refused(key, side, ticks, *why))
                     continue
@@ -243,19 +279,20 @@ class GridManager:
             return Reason.WOULD_CROSS, f"the market has reached {ticks} ticks"
         return None
 
-    def _likely(self, book: Book, side: int, ticks: int) -> tuple[float | None, tuple[Reason, str] | None]:
+    def _likely(self, book: Book, key: str, side: int, ticks: int) -> tuple[float | None, tuple[Reason, str] | None]:
         features = book.features
         if features is None:
             return None, (Reason.FEATURE_WARMUP, "no features")
-        natr = features.natr_14_5m if features.natr_14_5m is not None else features.natr_proxy
-        if natr is None or features.mid is None:
-            return None, (Reason.FEATURE_WARMUP, "volatility unknown")
         mid2 = book.bid + book.ask
         distance = (mid2 - 2 * ticks) * side / mid2 * 10_000
-        move = expected_move_bps(natr, self.config.fill_horizon_s)
-        prob = self._fill_probability(side, distance, move, features.ofi_zscore or 0.0)
-        if prob < self.config.min_fill_prob:
-            return prob, (Reason.FILL_PROB, f"{prob:.2f} < {self.config.min_fill_prob:.2f}")
+        prob = self._fill_probability(features, side, distance, self.config.fill_horizon_s)
+        if prob is None:
+            return None, (Reason.FEATURE_WARMUP, "volatility unknown")
+        least = self.config.min_fill_prob
+        if prob < least and self.config.fill_prob_hysteresis and level_id(key) in self.orders:
+            least -= self.config.fill_prob_hysteresis
+        if prob < least:
+            return prob, (Reason.FILL_PROB, f"{prob:.2f} < {least:.2f}")
         return prob, None
 
 
@@ -278,6 +315,14 @@ def explain_empty(refused: tuple[Refused, ...]) -> str:
         f"{count} of {len(refused)} levels: {reason.text} ({reason})"
         for reason, count in sorted(counts.items(), key=lambda pair: -pair[1])
     )
+
+
+def _check_horizon(config: GridConfig, model: FillModel) -> None:
+    if config.min_fill_prob > 0 and config.fill_horizon_s > model.span_s:
+        raise ConfigError(
+            f"fill_horizon_s is {config.fill_horizon_s:g}, and the data of model {model.name} span {model.span_s:,.0f} s; write "
+            "less, or fit the model on more"
+        )
 
 
 def check_fill_prob(config: GridConfig) -> None:

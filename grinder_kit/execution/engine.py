@@ -50,6 +50,8 @@ from grinder_kit.execution.refusals import RefusalLog
 from grinder_kit.execution.repegs import WOULD_TAKE, Repegs
 from grinder_kit.execution.watch import RiskWatch
 from grinder_kit.execution.way_out import WayOut, amount
+from grinder_kit.fillprob.heuristic import step_probability
+from grinder_kit.fillprob.model import FillModel
 from grinder_kit.model.config import Config
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.config_diff import Difference, differences, unchangeable
@@ -143,8 +145,10 @@ class ExecutionEngine:
         Whether the venue can be told that an order may only reduce the position.
     keep : int, optional
         Fills and round trips that are held in memory (see FillTracker); None holds all.
+    model : FillModel, optional
+        What `grid.min_fill_prob` is held against; the specification's heuristic by default.
     planner, manager, position : optional
-        Other planners, a manager with another fill model, another source of the position.
+        Another planner, another manager, another source of the position.
 
     Attributes
     ----------
@@ -191,6 +195,7 @@ class ExecutionEngine:
         max_amends: int = 10_000,
         reduce_only: bool = False,
         keep: int | None = None,
+        model: FillModel | None = None,
         planner: GridPlanner | None = None,
         manager: GridManager | None = None,
         position: PositionSource | None = None,
@@ -226,8 +231,9 @@ class ExecutionEngine:
         self._recheck = False  # limits may have become too tight for what rests
         self._taken_lots = 0  # whole lots that fees in base have taken out of the position
         self._made_here = planner is None and manager is None
+        self._model = model
         self.planner = planner or planner_for(config.grid, instrument)
-        self.manager = manager or GridManager(config.grid, instrument, execution=config.execution)
+        self.manager = manager or self._new_manager(config)
         self.manager.orders = LiveOrders(self.orders, instrument)
         self._configure(config)
 
@@ -251,6 +257,10 @@ class ExecutionEngine:
             None if limits.max_notional is None else self._too_dear,
         )
 
+    def _new_manager(self, config: Config) -> GridManager:
+        model = self._model or step_probability
+        return GridManager(config.grid, self.instrument, execution=config.execution, fill_probability=model)
+
     def check_update(self, config: Config) -> None:
         """Refuse a configuration that this session cannot take while it runs.
 
@@ -273,7 +283,8 @@ class ExecutionEngine:
         except InvalidConfigError as error:
             problems += error.problems
         try:
-            check_fill_prob(config.grid)
+            if self._model is None:
+                check_fill_prob(config.grid)
         except ConfigError as error:
             problems.append(Problem(path=("grid", "min_fill_prob"), text=str(error)))
         facts = self.watch.facts(self.position.lots)
@@ -302,7 +313,7 @@ class ExecutionEngine:
             old, self.planner = self.planner, planner_for(config.grid, self.instrument)
             if isinstance(old, CentredPlanner) and isinstance(self.planner, CentredPlanner):
                 self.planner.centre2 = old.centre2  # it stays until price has left it
-            self.manager = GridManager(config.grid, self.instrument, execution=config.execution)
+            self.manager = self._new_manager(config)
             self.manager.orders = LiveOrders(self.orders, self.instrument)
         self._configure(config)
         self._settled, self._recheck = None, True

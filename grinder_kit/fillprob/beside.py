@@ -33,9 +33,9 @@ def score(model: FillModel, data: LabelSet | Market, *, queue: str = "power", in
     ConfigError
         For data that lie in the training, unless accepted.
     """
-    from grinder_kit.fillprob.labels import LabelSet, label
+    from grinder_kit.fillprob.labels import as_labels
 
-    labels = data if isinstance(data, LabelSet) else label(data)
+    labels = as_labels(data)
     training = model.training
     seen_before = training is not None and training.overlaps(labels)
     if training is not None and not in_sample:

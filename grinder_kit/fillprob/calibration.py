@@ -15,6 +15,7 @@ from grinder_kit.fillprob.training import Training
 
 if TYPE_CHECKING:
     from grinder_kit.fillprob.labels import LabelSet
+    from grinder_kit.market.source import Market
 
 KNOTS = tuple(i / 20 for i in range(21))
 HELD_OUT = 0.4
@@ -55,12 +56,15 @@ class CalibratedModel(FillModel):
         """That of the model."""
         return self.inner.training
 
-    def fit(self, labels: LabelSet, queue: str = "power") -> Self:
-        """Return model and map fitted on labels.
+    def fit(self, data: LabelSet | Market, queue: str = "power") -> Self:
+        """Return model and map fitted on labels, or on a market that is labelled first.
 
         The map is fitted on the last part of the labels, by a model that has seen only what was known before it; the model
         is then fitted on all.
         """
+        from grinder_kit.fillprob.labels import as_labels
+
+        labels = as_labels(data)
         seen = observe(labels, queue)
         return replace(self.fit_observations(seen), inner=self.inner.fit(labels, queue))
 

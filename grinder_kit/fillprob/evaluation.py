@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grinder_kit.fillprob.first_passage import FirstPassageModel, Parameters
-from grinder_kit.fillprob.labels import LabelSet, label
+from grinder_kit.fillprob.labels import LabelSet, as_labels
 from grinder_kit.fillprob.scoring import Scores
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def evaluate(data: LabelSet | Market, *, fraction: float = FRACTION, queue: str 
     ConfigError, DataError
         Where a part has no orders, or none with known inputs.
     """
-    labels = data if isinstance(data, LabelSet) else label(data)
+    labels = as_labels(data)
     train, test = labels.split(fraction)
     model = FirstPassageModel().fit(train, queue)
     scores = model.score(test, queue=queue)

@@ -19,6 +19,7 @@ from grinder_kit.fillprob.training import Training, trained_on
 
 if TYPE_CHECKING:
     from grinder_kit.fillprob.labels import LabelSet
+    from grinder_kit.market.source import Market
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ PRIOR_SPREAD = Parameters(b0=0.15, b1=0.12, lc=0.3, ls=0.06, g0=0.5, g1=0.2, k=0
 PRIOR_SPAN_S = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class FirstPassageModel(FillModel):
     """Seven parameters, usable before any fit.
 
@@ -104,6 +105,8 @@ class FirstPassageModel(FillModel):
     Examples
     --------
     >>> model = FirstPassageModel()
+    >>> model
+    FirstPassageModel(b0=0.56 b1=1.97 lc=0.07 ls=-0.08 g0=-0.11 g1=0.44 k=0.52; not fitted: the prior)
     >>> near, far = model.predict(Inputs(distance_bps=[1.0, 10.0], sigma=1.3), 10.0)
     >>> bool(near > far)
     True
@@ -128,8 +131,14 @@ class FirstPassageModel(FillModel):
         """Longest horizon that the data speak of, s."""
         return PRIOR_SPAN_S if self.training is None else self.training.span_s
 
-    def fit(self, labels: LabelSet, queue: str = "power") -> Self:
-        """Return the model fitted on labels; this one's own parameters are where the search starts.
+    def __repr__(self) -> str:
+        numbers = " ".join(
+            f"{name}={value:.2f}" for name, value in zip(Parameters.__slots__, self.parameters, strict=True)
+        )
+        return f"FirstPassageModel({numbers}; {self.training or 'not fitted: the prior'})"
+
+    def fit(self, data: LabelSet | Market, queue: str = "power") -> Self:
+        """Return the model fitted on labels, or on a market that is labelled first; this one's own parameters are where the search starts.
 
         Too little data is said (a warning in the log, and `training.warning`), not refused: the ridge holds the model.
 
@@ -138,6 +147,9 @@ class FirstPassageModel(FillModel):
         DataError
             Where no label has known inputs.
         """
+        from grinder_kit.fillprob.labels import as_labels
+
+        labels = as_labels(data)
         seen = observe(labels, queue)
         training = trained_on(labels, seen, queue)
         if training.warning:

@@ -16,6 +16,7 @@ from grinder_kit.kernel.compiled import compiled
 if TYPE_CHECKING:
     from grinder_kit.fillprob.labels import LabelSet
     from grinder_kit.fillprob.observations import Observations
+    from grinder_kit.market.source import Market
 
 _step = compiled(step_probability)
 
@@ -45,7 +46,7 @@ class HeuristicModel(FillModel):
         """None: it learns nothing."""
         return None
 
-    def fit(self, labels: LabelSet, queue: str = "power") -> Self:
+    def fit(self, data: LabelSet | Market, queue: str = "power") -> Self:
         """Return the same model."""
         return self
 

@@ -15,13 +15,14 @@ from grinder_kit.fillprob.training import Training, trained_on
 
 if TYPE_CHECKING:
     from grinder_kit.fillprob.labels import LabelSet
+    from grinder_kit.market.source import Market
 
 #: Upper edges of the distances that share a curve, bps; the last curve goes on beyond.
 DISTANCES_BPS = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60)
 TIMES_S = tuple(float(f"{t:.4g}") for t in np.geomspace(0.05, 60.0, 48))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class KaplanMeierModel(FillModel):
     """Kaplan-Meier curves by distance.
 
@@ -39,6 +40,9 @@ class KaplanMeierModel(FillModel):
     curves: tuple[tuple[float, ...], ...] = ()
     training: Training | None = None
 
+    def __repr__(self) -> str:
+        return f"KaplanMeierModel({self.training or ('fitted' if self.curves else 'not fitted')})"
+
     @property
     def name(self) -> str:
         """The model's name in tables and files."""
@@ -49,14 +53,17 @@ class KaplanMeierModel(FillModel):
         """Where the curves end, s."""
         return TIMES_S[-1]
 
-    def fit(self, labels: LabelSet, queue: str = "power") -> Self:
-        """Return the model fitted on labels.
+    def fit(self, data: LabelSet | Market, queue: str = "power") -> Self:
+        """Return the model fitted on labels, or on a market that is labelled first.
 
         Raises
         ------
         DataError
             Where no label has known inputs.
         """
+        from grinder_kit.fillprob.labels import as_labels
+
+        labels = as_labels(data)
         seen = observe(labels, queue)
         return replace(self.fit_observations(seen), training=trained_on(labels, seen, queue))
 

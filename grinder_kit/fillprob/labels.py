@@ -227,3 +227,8 @@ def _notes(stream: LabelStream) -> tuple[str, ...]:
             "execution=ExecutionConfig(book='depth', cross_by='depth_best', ...)"
         )
     return tuple(notes)
+
+
+def as_labels(data: LabelSet | Market) -> LabelSet:
+    """Return labels as they are, and a market labelled with the default options."""
+    return data if isinstance(data, LabelSet) else label(data)

@@ -195,8 +195,8 @@ class FillModel(Protocol):
         """What it was fitted on; None where on nothing."""
         ...
 
-    def fit(self, labels: LabelSet, queue: str = "power") -> Self:
-        """Return the model fitted on labels, as the queue model `queue` filled them.
+    def fit(self, data: LabelSet | Market, queue: str = "power") -> Self:
+        """Return the model fitted on labels, or on a market that is labelled first, as the queue model `queue` filled them.
 
         Raises
         ------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FEW_SECONDS, FEW_FILLS = 30.0, 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Training:
     """What a model was fitted on.
 
@@ -68,6 +68,9 @@ class Training:
             f"{self.span_s:.0f} s with {self.fills:,} fills are too little data: the model is mostly its prior; "
             f"give it {FEW_SECONDS:.0f} s and {FEW_FILLS} fills or more"
         )
+
+    def __repr__(self) -> str:
+        return f"{self.symbol}, {self.span_s / 60:.1f} min, {self.fills:,} fills under {self.queue}"
 
     def overlaps(self, labels: LabelSet) -> bool:
         """Return whether labels were placed in the market and time of the training."""

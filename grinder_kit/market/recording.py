@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from grinder_kit.errors import ConfigError, DataError
-from grinder_kit.market.opening import OpeningBook
+from grinder_kit.errors import DataError
 from grinder_kit.market.part import Part, read_metadata
 from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS, funding_path
 from grinder_kit.market.source import BATCH_ROWS
+from grinder_kit.market.window import Window, in_batches
 from grinder_kit.market.writer import RecordingWriter as RecordingWriter
 from grinder_kit.model.instrument import Instrument
 
@@ -115,29 +115,16 @@ class Recording:
         The batches are the same however the file's row groups were cut, and memory does not grow with the recording. A window
         that starts later opens with the book as it then stood (see :class:`~grinder_kit.market.opening.OpeningBook`).
         """
-        if rows < 1:
-            raise ConfigError(f"rows is {rows}; write 1 or more")
-        held: list[pl.DataFrame] = []
-        count = 0
-        for chunk in self._rows(max(rows, BATCH_ROWS)):
-            held.append(chunk)
-            count += chunk.height
-            if count < rows:
-                continue
-            block = pl.concat(held, rechunk=True) if len(held) > 1 else chunk
-            whole = count // rows * rows
-            for at in range(0, whole, rows):
-                yield block[at : at + rows]
-            held, count = [block[whole:]], count - whole
-        if count:
-            yield pl.concat(held, rechunk=True)
+        blocks = self._all_rows(max(rows, BATCH_ROWS))
+        cut = self._window.rows(blocks, clock_offset_ns=self.clock_offset_ns, disorder_ns=self.disorder_ns[0])
+        return in_batches(cut, rows)
 
     def funding(self) -> pl.DataFrame:
         """Return funding times of the window: `ts_ns`, `rate`, `mark` in ticks; empty where no table lies beside the files."""
         tables = [pl.read_parquet(p) for part in self.parts if (p := funding_path(part.path)).exists()]
         empty = pl.DataFrame(schema=FUNDING_COLUMNS)
         out = pl.concat([empty, *(table.select(list(FUNDING_COLUMNS)).cast(FUNDING_COLUMNS) for table in tables)])
-        return out.filter(self._inside("ts_ns")).unique("ts_ns", keep="first").sort("ts_ns")
+        return out.filter(self._window.inside("ts_ns")).unique("ts_ns", keep="first").sort("ts_ns")
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says about its data, as JSON types."""
@@ -147,7 +134,7 @@ class Recording:
             "symbol": self.instrument.symbol,
             "source": [source for part in self.parts for source in part.metadata["source"]],
             "span_ns": list(self.span_ns),
-            "window": self.start_ns is not None or self.end_ns is not None,
+            "window": not self._window.whole,
             "rows": self.rows,
             "clock_offset_ns": self.clock_offset_ns,
             "gaps": [gap for part in self.parts for gap in part.metadata["gaps"]],
@@ -159,15 +146,21 @@ class Recording:
     @property
     def span_ns(self) -> tuple[int, int]:
         """First and last exchange time, or the window's edges where they lie inside."""
+        return self._window.span(self._whole_ns)
+
+    @property
+    def _whole_ns(self) -> tuple[int, int]:
         spans = [part.metadata["span_ns"] for part in self.parts if part.rows] or [(0, 0)]
-        first, last = min(s[0] for s in spans), max(s[1] for s in spans)
-        return max(first, self.start_ns or first), min(last, self.end_ns or last)
+        return min(s[0] for s in spans), max(s[1] for s in spans)
+
+    @property
+    def _window(self) -> Window:
+        return Window(self.start_ns, self.end_ns)
 
     @property
     def rows(self) -> int | None:
         """Recorded rows; None for a window, where only reading tells."""
-        whole = self.start_ns is None and self.end_ns is None
-        return sum(part.rows for part in self.parts) if whole else None
+        return sum(part.rows for part in self.parts) if self._window.whole else None
 
     def window(self, start_ns: int | None = None, end_ns: int | None = None) -> Recording:
         """Return the part with exchange time in [start_ns, end_ns), cut to this window.
@@ -177,15 +170,7 @@ class Recording:
         ConfigError
             When nothing would be left.
         """
-        starts = [t for t in (self.start_ns, start_ns) if t is not None]
-        ends = [t for t in (self.end_ns, end_ns) if t is not None]
-        start, end = max(starts, default=None), min(ends, default=None)
-        first, last = self.span_ns
-        if (start if start is not None else first) >= (end if end is not None else last + 1) or (start or first) > last:
-            raise ConfigError(
-                f"window [{start_ns}, {end_ns}) ns leaves nothing of [{first}, {last}]; write times inside it"
-            )
-        return replace(self, start_ns=start, end_ns=end)
+        return self._cut(self._window.narrowed(start_ns, end_ns, self._whole_ns))
 
     def split(self, fraction: float, *, purge_ns: int = 0) -> tuple[Recording, Recording]:
         """Return (train, test): the first `fraction` of the exchange time, and what comes `purge_ns` after it.
@@ -195,46 +180,11 @@ class Recording:
         ConfigError
             For a fraction outside (0, 1) or a purge that leaves no test.
         """
-        if not 0 < fraction < 1:
-            raise ConfigError(f"fraction is {fraction:g}; write a number between 0 and 1, such as 0.6")
-        first, last = self.span_ns
-        cut = first + int((last - first) * fraction)
-        return self.window(None, cut), self.window(cut + purge_ns, None)
+        train, test = self._window.split(fraction, purge_ns, self._whole_ns)
+        return self._cut(train), self._cut(test)
 
-    def _inside(self, column: str) -> pl.Expr:
-        inside = pl.lit(True)
-        if self.start_ns is not None:
-            inside = inside & (pl.col(column) >= self.start_ns)
-        if self.end_ns is not None:
-            inside = inside & (pl.col(column) < self.end_ns)
-        return inside
-
-    def _rows(self, chunk: int) -> Iterator[pl.DataFrame]:
-        """Yield the window's rows in chunks of any size, a new `seq` for each message of the whole folder."""
-        if self.start_ns is None and self.end_ns is None:
-            yield from self._all_rows(chunk)
-            return
-        opening = OpeningBook(self.start_ns, self.clock_offset_ns) if self.start_ns is not None else None
-        waiting: list[pl.DataFrame] = []
-        disorder = self.disorder_ns[0]
-        latest: int | None = None
-        for block in self._all_rows(chunk):
-            peak: int = block["exchange_ns"].max()  # type: ignore[assignment]
-            latest = peak if latest is None else max(latest, peak)
-            waiting.append(block.filter(self._inside("exchange_ns")))
-            if opening is not None:
-                opening.add(block.filter(pl.col("exchange_ns") < self.start_ns))
-                if latest - disorder < opening.start_ns:
-                    continue  # rows of before the window can still come
-                yield from _opened(opening, waiting)
-                opening = None
-            else:
-                yield from waiting
-            waiting = []
-            if self.end_ns is not None and latest - disorder > self.end_ns:
-                return  # nothing later can lie in the window
-        if opening is not None:
-            yield from _opened(opening, waiting)
+    def _cut(self, window: Window) -> Recording:
+        return replace(self, start_ns=window.start_ns, end_ns=window.end_ns)
 
     def _all_rows(self, chunk: int) -> Iterator[pl.DataFrame]:
         base = 0
@@ -260,13 +210,6 @@ class Recording:
             bool(part.metadata["exchange_time_is_local"])
             and int(part.metadata["clock_offset_ns"]) != self.clock_offset_ns
         )
-
-
-def _opened(opening: OpeningBook, rows: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    first = next((block for block in rows if block.height), None)
-    if first is not None:
-        yield opening.rows(before_seq=int(first["seq"][0]))
-        yield from rows
 
 
 def _what(part: Part) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grinder_kit.market.synthetic_core import Physics
+    from grinder_kit.market.window import Window
 
 START_NS = 1_704_067_200_000_000_000  # 2024-01-01 00:00 UTC
 LONGEST_MINUTES = 31 * 24 * 60  # the walk is one of ticks, and must stay far from zero
@@ -48,6 +49,8 @@ class SyntheticMarket:
     clock_offset_ns: int = 0
     disorder_ns: tuple[int, int] = (0, 0)
     physics: Physics | None = None  # None: the tuned values
+    start_ns: int | None = None  # of a window; None reaches to the market's own end
+    end_ns: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= LONGEST_MINUTES:
@@ -56,25 +59,56 @@ class SyntheticMarket:
             )
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """Yield the recorded columns in row order, `rows` at a time, from the start at each call."""
-        import numpy as np
+        """Yield the recorded columns in row order, `rows` at a time, from the start at each call.
 
-        if rows < 1:
-            raise ConfigError(f"rows is {rows}; write 1 or more")
-        held: list[Any] = []
-        count = 0
-        for chunk in self._chunks():
-            held.append(chunk)
-            count += len(chunk)
-            if count < rows:
-                continue
-            block = np.concatenate(held) if len(held) > 1 else chunk
-            whole = count // rows * rows
-            for at in range(0, whole, rows):
-                yield _frame(block[at : at + rows])
-            held, count = [block[whole:].copy()], count - whole
-        if count:
-            yield _frame(np.concatenate(held))
+        A window that starts later opens with the book as it then stood, and everything before it is computed as well.
+        """
+        from grinder_kit.market.window import in_batches
+
+        blocks = (_frame(chunk) for chunk in self._chunks())
+        cut = self._window.rows(blocks, clock_offset_ns=self.clock_offset_ns, disorder_ns=self.disorder_ns[0])
+        return in_batches(cut, rows)
+
+    # --- windows -----------------------------------------------------------------------------------------------------
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """First and last exchange time, or the window's edges where they lie inside."""
+        return self._window.span(self._whole_ns)
+
+    @property
+    def _whole_ns(self) -> tuple[int, int]:
+        return START_NS, START_NS + round(self.minutes * 60e9)
+
+    @property
+    def _window(self) -> Window:
+        from grinder_kit.market.window import Window
+
+        return Window(self.start_ns, self.end_ns)
+
+    def window(self, start_ns: int | None = None, end_ns: int | None = None) -> SyntheticMarket:
+        """Return the part with exchange time in [start_ns, end_ns), cut to this window.
+
+        Raises
+        ------
+        ConfigError
+            When nothing would be left.
+        """
+        return self._cut(self._window.narrowed(start_ns, end_ns, self._whole_ns))
+
+    def split(self, fraction: float, *, purge_ns: int = 0) -> tuple[SyntheticMarket, SyntheticMarket]:
+        """Return (train, test): the first `fraction` of the exchange time, and what comes `purge_ns` after it.
+
+        Raises
+        ------
+        ConfigError
+            For a fraction outside (0, 1) or a purge that leaves no test.
+        """
+        train, test = self._window.split(fraction, purge_ns, self._whole_ns)
+        return self._cut(train), self._cut(test)
+
+    def _cut(self, window: Window) -> SyntheticMarket:
+        return replace(self, start_ns=window.start_ns, end_ns=window.end_ns)
 
     def _chunks(self) -> Iterator[Any]:
         import numpy as np
@@ -97,14 +131,14 @@ class SyntheticMarket:
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says about its data."""
-        end_ns = START_NS + round(self.minutes * 60e9)
         return {
             "name": f"synthetic market, seed {self.seed}, {self.minutes:g} minutes",
             "venue": self.instrument.venue,
             "symbol": self.instrument.symbol,
             "seed": self.seed,
             "minutes": self.minutes,
-            "span_ns": [START_NS, end_ns],
+            "span_ns": list(self.span_ns),
+            "window": not self._window.whole,
             "rows": None,  # known only when it has been read
             "gaps": [],
         }

@@ -108,7 +108,8 @@ class GridPlan:
 class GridLevel:
     """One order that the grid wants (SPEC 9.5): price in quote, size in base or contracts.
 
-    `fill_prob` and `expected_profit_bps` are None where no model gave them.
+    `fill_prob` and `expected_profit_bps` are None where no model gave them. The latter is what a round trip earns given the level's
+    fill, by decision/economics.py: spacing less the fees of both sides, and the markout where a model of it was given.
     """
 
     level_id: str

@@ -88,6 +88,10 @@ class GridConfig(Section):
     min_fill_prob: Annotated[Real, Field(ge=0, le=0.95)] = Field(
         0.0, description="levels less likely to fill are refused"
     )
+    # One step of the heuristic's OFI factor, or a second's wobble of a fitted model, moves a probability by about so much.
+    fill_prob_hysteresis: Annotated[Real, Field(ge=0, le=0.95)] = Field(
+        0.05, description="a level that has an order stays until its probability is so far below min_fill_prob"
+    )
     fill_horizon_s: Annotated[Real, Field(gt=0, le=86_400)] = Field(
         60.0, description="s within which a fill counts for min_fill_prob"
     )

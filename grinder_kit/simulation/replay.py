@@ -36,6 +36,7 @@ from grinder_kit.simulation.recorder import Recorder
 from grinder_kit.simulation.result import Result
 
 if TYPE_CHECKING:
+    from grinder_kit.fillprob.model import FillModel
     from grinder_kit.kernel.feed import Slice
     from grinder_kit.market.source import Market
 
@@ -47,6 +48,7 @@ def replay(
     grid: GridConfig | Config,
     *,
     latency_ms: float | None = None,
+    model: FillModel | None = None,
     position: PositionSource | None = None,
     progress: Callable[[int], None] | None = None,
     _queue: str | None = None,
@@ -61,6 +63,9 @@ def replay(
         The grid alone (everything else at its defaults), or a whole configuration.
     latency_ms : float, optional
         Sets entry_ms and response_ms of the configuration.
+    model : FillModel, optional
+        What `grid.min_fill_prob` is held against, best one that was fitted on another part of the market; the specification's
+        heuristic by default.
     position : PositionSource, optional
         Another bookkeeping of the position for the side limits; for tests.
     progress : callable, optional
@@ -85,8 +90,9 @@ def replay(
         config = config.replace(**{"execution.entry_ms": latency_ms, "execution.response_ms": latency_ms})
     check_against(config, market.instrument, None)
     instrument = _instrument(market, config)
-    check_fill_prob(config.grid)
-    run = _Run(market, config, instrument, position, _queue)
+    if model is None:
+        check_fill_prob(config.grid)
+    run = _Run(market, config, instrument, position, _queue, model)
     return run.to_the_end(progress)
 
 
@@ -114,6 +120,7 @@ class _Run:
         instrument: Instrument,
         position: PositionSource | None,
         queue: str | None = None,
+        model: FillModel | None = None,
     ) -> None:
         from grinder_kit.kernel import codes
         from grinder_kit.kernel import exchange as ex
@@ -126,7 +133,7 @@ class _Run:
         if queue is not None:  # a rule that a configuration cannot name; only sensitivity.py compares with it
             self.options = dataclasses.replace(self.options, queue=queue)
         self.engine = ExecutionEngine(
-            instrument, config, amend_rule=can.amend, reduce_only=can.reduce_only, position=position
+            instrument, config, amend_rule=can.amend, reduce_only=can.reduce_only, model=model, position=position
         )
         self.funding = FundingTable(instrument, market.funding())
         self.simulator = Simulator(self.options, self.funding.times)

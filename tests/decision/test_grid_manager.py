@@ -15,6 +15,10 @@ from grinder_kit.decision.planner import Plan
 from grinder_kit.decision.reason import Reason
 from grinder_kit.errors import ConfigError
 from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.fillprob.calibration import CalibratedModel
+from grinder_kit.fillprob.first_passage import FirstPassageModel
+from grinder_kit.fillprob.markout import MarkoutModel
+from grinder_kit.fillprob.model import FillModel, Inputs
 from grinder_kit.model.config import Config, ExecutionConfig, GridConfig
 from grinder_kit.model.event import Cancel, OrderUpdate, Place, Tick
 from grinder_kit.model.grid import GridMode, GridPlan, Spacing
@@ -260,6 +264,99 @@ def test_another_fill_model_can_be_given() -> None:
     levels = grid.compute_levels(plan(levels_up=1, levels_down=1), features(ofi_zscore=1.5))
     assert asked == [(1, 10.0, 17.888544, 1.5), (-1, 10.0, 17.888544, 1.5)]
     assert {level.fill_prob for level in levels} == {0.9}
+
+
+KNOWN: dict[str, Any] = {"sigma_bps": 1.2, "imbalance": 0.3}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_fitted_model_says_how_likely_each_level_is(wrapped: bool) -> None:
+    """Any model is taken: each level has the probability that the model gives an order there, behind the whole queue."""
+    model: FillModel = CalibratedModel(inner=FirstPassageModel()) if wrapped else FirstPassageModel()
+    grid = manager(GRID.replace(min_fill_prob=0.001), fill_probability=model)
+    levels = grid.compute_levels(PLAN, features(**KNOWN))
+    assert len(levels) == 6
+    for level in levels:
+        distance = float(abs(level.price - 2500)) / 2500 * 10_000
+        x = Inputs.from_features(features(**KNOWN), level.side.sign, [distance])
+        assert level.fill_prob == pytest.approx(model.predict(x, 60.0)[0], abs=1e-12)
+    near, far = levels[0].fill_prob, levels[2].fill_prob
+    assert near is not None and far is not None and near > far
+    chosen = manager(GRID.replace(min_fill_prob=(near + far) / 2), fill_probability=model)
+    assert 0 < len(chosen.compute_levels(PLAN, features(**KNOWN))) < 6
+
+
+@pytest.mark.parametrize("unknown", [{"sigma_bps": None}, {"sigma_bps": 0.0}, {"imbalance": None}, {"mid": None}])
+@pytest.mark.parametrize("model", [FirstPassageModel(), CalibratedModel(inner=FirstPassageModel())])
+def test_a_fitted_model_waits_for_what_it_needs(model: FillModel, unknown: dict[str, Any]) -> None:
+    """Without volatility or imbalance a fitted model refuses every level with FEATURE_WARMUP; nothing is guessed."""
+    grid = manager(GRID.replace(min_fill_prob=0.01), fill_probability=model)
+    assert grid.compute_levels(PLAN, features(**(KNOWN | unknown))) == []
+    assert set(why(grid).values()) == {Reason.FEATURE_WARMUP}
+
+
+def test_a_horizon_beyond_a_models_data_is_refused() -> None:
+    """A filter over more time than the model's data span is refused; without a filter the model is not asked."""
+    far = GRID.replace(min_fill_prob=0.2, fill_horizon_s=3600)
+    with pytest.raises(ConfigError, match="fill_horizon_s is 3600, and the data of model first_passage span 600 s"):
+        manager(far, fill_probability=FirstPassageModel())
+    manager(far.replace(min_fill_prob=0), fill_probability=FirstPassageModel())
+    manager(far.replace(fill_horizon_s=600), fill_probability=FirstPassageModel())
+
+
+def test_a_markout_enters_the_expected_profit() -> None:
+    """With a model of what fills cost, a level earns spacing less fees and that; unknown volatility makes it unknown, not 0."""
+    model = MarkoutModel(theta=(-0.9, 0.0, 0.0, -0.5))
+    grid = manager(markout=model)
+    levels = {level.level_id: level for level in grid.compute_levels(PLAN, features(**KNOWN))}
+    for name, distance in (("BUY_1", 10.0), ("SELL_3", 30.0)):
+        cost = model.predict(Inputs(distance_bps=[distance], sigma=[1.2]))[0]  # type: ignore[arg-type]
+        assert levels[name].expected_profit_bps == pytest.approx(6 + cost)
+        assert cost < 0
+    assert {level.expected_profit_bps for level in grid.compute_levels(PLAN, features())} == {None}
+
+
+def flapping(hysteresis: float, probabilities: list[float]) -> list[str]:
+    """Return what the engine sends for one level while its probability changes: P, C or - in each step."""
+    saying = iter(probabilities)
+    grid = GRID.replace(levels_up=0, levels_down=1, min_fill_prob=0.4, fill_prob_hysteresis=hysteresis)
+    engine = ExecutionEngine(ETH, Config(grid=grid), manager=manager(grid, fill_probability=lambda *_: next(saying)))
+    out = []
+    for now in range(1, len(probabilities) + 1):
+        tick = Tick(bid_ticks=249_990, ask_ticks=250_010, features=features())
+        sent = engine.step(tick, now * 1_000_000_000)
+        out.append("".join(type(command).__name__[0] for command in sent) or "-")
+        for command in sent:
+            state = OrderState.OPEN if isinstance(command, Place) else OrderState.CANCELLED
+            engine.step(
+                OrderUpdate(client_order_id=command.client_order_id, state=state, ts_ns=now), now * 1_000_000_000
+            )
+    return out
+
+
+def test_a_level_near_the_threshold_does_not_come_and_go() -> None:
+    """A level that has an order stays until its probability is below the threshold less the margin; one without waits for it."""
+    wobbling = [0.39, 0.41, 0.39, 0.36, 0.41, 0.34, 0.39, 0.41]
+    assert flapping(0.0, wobbling) == ["-", "P", "C", "-", "P", "C", "-", "P"]
+    assert flapping(0.05, wobbling) == ["-", "P", "-", "-", "-", "C", "-", "P"]
+    assert flapping(0.95, wobbling) == ["-", "P", "-", "-", "-", "-", "-", "-"]
+
+
+def test_hysteresis_survives_a_restart() -> None:
+    """What stands is read from the orders that live, so a new manager treats them as the old one did."""
+    grid = GRID.replace(levels_up=0, levels_down=2, min_fill_prob=0.4, fill_prob_hysteresis=0.05)
+    fresh = manager(grid, fill_probability=lambda *_: 0.37)
+    whole = plan(levels_up=0, levels_down=2)
+    assert fresh.compute_levels(whole, features()) == []
+    assert {refusal.detail for refusal in fresh.refusals} == {"0.37 < 0.40"}
+    engine = ExecutionEngine(ETH, Config(grid=GRID.replace(levels_up=0, levels_down=1)))
+    engine.step(Tick(bid_ticks=249_990, ask_ticks=250_010), 1)
+    fresh.orders = engine.manager.orders
+    assert [level.level_id for level in fresh.compute_levels(whole, features())] == ["BUY_1"]
+    lower = manager(grid, fill_probability=lambda *_: 0.34)
+    lower.orders = engine.manager.orders
+    assert lower.compute_levels(whole, features()) == []
+    assert [refusal.detail for refusal in lower.refusals] == ["0.34 < 0.35", "0.34 < 0.40"]
 
 
 @pytest.mark.parametrize("inert", [0.01, 0.05])

@@ -18,6 +18,7 @@ from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.market.recording import Recording, RecordingWriter
 from grinder_kit.market.schema import COLUMNS, METADATA_KEY, SCHEMA_VERSION
 from grinder_kit.market.source import Market
+from grinder_kit.market.window import Window
 from grinder_kit.model.instrument import Instrument
 
 INSTRUMENT = Instrument(
@@ -346,7 +347,9 @@ def test_a_later_window_opens_with_the_book_of_its_time(
     own = everything.filter(pl.col("exchange_ns") >= start)
     if own.is_empty():
         return
-    got = pl.concat([pl.DataFrame(schema=COLUMNS), *recording.window(start, None)._rows(chunk)])
+    blocks = (everything[at : at + chunk] for at in range(0, everything.height, chunk))
+    cut = Window(start).rows(blocks, clock_offset_ns=recording.clock_offset_ns, disorder_ns=recording.disorder_ns[0])
+    got = pl.concat([pl.DataFrame(schema=COLUMNS), *cut])
     opening = got[: got.height - own.height]
     assert got[opening.height :].equals(own)
     before = everything.filter(pl.col("exchange_ns") < start)
