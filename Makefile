@@ -6,6 +6,7 @@
 #   make check   style, types, and who may import whom
 #   make lab     JupyterLab on notebooks/
 #   make bench   measure; writes build/bench.json
+#   make facts   the synthetic market beside what real recordings measured
 #   make soak    the tests that run for minutes, and 10,000 drills of the fault laboratory from SEED
 #   make mutants sessions with one thing wrong: the laboratory must notice each
 #   make chromium  install the browser of the tests, where that needs no question
@@ -22,7 +23,7 @@ FULL := $(VENV)/.full-installed
 # --no-compile: most of what is installed is never imported (ccxt has thousands of files), and Python compiles what is.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test test-slow chromium check lab bench soak mutants clean
+.PHONY: demo test test-slow chromium check lab bench facts soak mutants clean
 
 demo: $(CORE)
 	$(BIN)/grinder demo --out build/demo
@@ -52,6 +53,9 @@ lab: $(FULL)
 
 bench: $(FULL)
 	$(BIN)/python bench/run.py --out build/bench.json
+
+facts: $(FULL)
+	$(BIN)/python bench/facts.py
 
 soak: $(FULL)
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)

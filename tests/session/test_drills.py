@@ -35,6 +35,7 @@ def trading(make: Make, venue: ServedMarket) -> Iterator[Session]:
     until(
         lambda: session.latest is not None and session.latest.status.open_orders >= 8 and session.latest.status.synced
     )
+    until(lambda: len(ours(venue, session)) >= 8)  # what a session has decided may still be on its way
     yield session
 
 
