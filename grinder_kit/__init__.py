@@ -57,9 +57,10 @@ if TYPE_CHECKING:
     from grinder_kit.fillprob.label_options import LabelOptions
     from grinder_kit.fillprob.labels import LabelSet, label
     from grinder_kit.fillprob.markout import MarkoutModel
-    from grinder_kit.fillprob.model import FillModel
+    from grinder_kit.fillprob.model import FillModel, Inputs
     from grinder_kit.fillprob.model_file import load_model, save_model
     from grinder_kit.fillprob.own_fills import OwnFills
+    from grinder_kit.fillprob.queue_band import fit_queues
     from grinder_kit.market.binance_ws import import_binance_ws
     from grinder_kit.market.features import FeatureState, features
     from grinder_kit.market.recording import Recording
@@ -119,6 +120,7 @@ _HOME = {
     "FillModel": "fillprob.model",
     "FirstPassageModel": "fillprob.first_passage",
     "HeuristicModel": "fillprob.heuristic_model",
+    "Inputs": "fillprob.model",
     "KaplanMeierModel": "fillprob.kaplan_meier",
     "LabelOptions": "fillprob.label_options",
     "LabelSet": "fillprob.labels",
@@ -128,6 +130,7 @@ _HOME = {
     "RoundTripEconomics": "decision.economics",
     "estimate_fill_probability": "fillprob.heuristic",
     "evaluate": "fillprob.evaluation",
+    "fit_queues": "fillprob.queue_band",
     "label": "fillprob.labels",
     "load_model": "fillprob.model_file",
     "save_model": "fillprob.model_file",
@@ -186,6 +189,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Inputs",
+    "fit_queues",
     "AlertManager",
     "BannedError",
     "CalibratedModel",

@@ -22,7 +22,10 @@ export default () => {
     },
     render({ el }) {
       const before = heard.length, close = widget.render({ el }), mine = heard.splice(before);
-      return () => { mine.forEach(off => off()); close(); };
+      // Drawn before it has a place in the page it has guessed its width; being `responsive`, it hears of a resize.
+      const placed = new ResizeObserver(() => { if (el.clientWidth) { placed.disconnect(); dispatchEvent(new Event("resize")); } });
+      placed.observe(el);
+      return () => { placed.disconnect(); mine.forEach(off => off()); close(); };
     },
   };
 };
@@ -63,7 +66,11 @@ class LiveFigure:
         """Show a drawing."""
         if self.figure is None:
             self.figure = _Figure(spec)
-            self.figure._config = self.figure._config | {"displaylogo": False, "displayModeBar": False}
+            self.figure._config = self.figure._config | {
+                "displaylogo": False,
+                "displayModeBar": False,
+                "responsive": True,
+            }
             if self._on_click is not None:
                 self.figure.data[0].on_click(self._clicked)
             self.box.children = (self.figure,)

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
@@ -22,6 +22,7 @@ from grinder_widgets import panel_words as words
 from grinder_widgets import rung_words
 from grinder_widgets import session_ladder as ladder
 from grinder_widgets.beacon import Beacon
+from grinder_widgets.controls import button, family, hear_while_busy
 from grinder_widgets.live_figure import LiveFigure
 from grinder_widgets.markup import escape
 from grinder_widgets.panel_state import AT_ONCE, TABS, PanelState
@@ -140,16 +141,16 @@ class SessionPanel:
         self.beacon.observe(self._themed, "theme")
         self._style = widgets.HTML(html.style(self._palette), layout={"height": "0", "margin": "0"})
         self._banner = widgets.HTML(layout={"flex": "1 1 auto", "min_width": "0", "margin": "0"})
-        self.kill = _button(
+        self.kill = button(
             "KILL",
             "Withdraw all orders at once and end the session; the position stays",
             self._kill,
             style={"button_color": "#B00020", "text_color": "#FFFFFF", "font_weight": "bold"},
             layout={"width": "104px", "height": "auto", "min_height": "44px", "margin": "0 0 0 4px"},
         )
-        self.pause = _button("Pause", "Withdraw all orders and keep the position", self._pause)
-        self.resume = _button("Resume", "Quote again", self._resume)
-        self.flatten = _button(
+        self.pause = button("Pause", "Withdraw all orders and keep the position", self._pause)
+        self.resume = button("Resume", "Quote again", self._resume)
+        self.flatten = button(
             "Flatten", "Withdraw all orders and close the position, as chosen beside it", self._flatten
         )
         self.way = widgets.Dropdown(
@@ -171,8 +172,8 @@ class SessionPanel:
             tooltip="Show the numbers of the figures as tables",
             layout={"width": "auto"},
         )
-        self.copy = _button("Copy as Python", "Copy the lines that show this panel again", self._copy)
-        self.copy_kill = _button("Copy the shell's kill command", "Copy it, to be run in a shell", self._copy_kill)
+        self.copy = button("Copy as Python", "Copy the lines that show this panel again", self._copy)
+        self.copy_kill = button("Copy the shell's kill command", "Copy it, to be run in a shell", self._copy_kill)
         self._headline = widgets.HTML(layout={"flex": "1 1 auto", "min_width": "0", "margin": "0"})
         self._exit = widgets.HTML(layout={"margin": "0"})
         self._answer = widgets.HTML(layout={"margin": "0"})
@@ -181,8 +182,8 @@ class SessionPanel:
         self.level = widgets.Dropdown(
             options=[("none", "")], description="level", layout={"width": "auto", "margin": "0"}
         )
-        self.higher = _button("▲ higher", "Pick the row above", lambda _: self._step(-1))
-        self.lower = _button("▼ lower", "Pick the row below", lambda _: self._step(1))
+        self.higher = button("▲ higher", "Pick the row above", lambda _: self._step(-1))
+        self.lower = button("▼ lower", "Pick the row below", lambda _: self._step(1))
         self._detail = widgets.HTML(layout={"width": "auto", "margin": "0"})
         self.rows = widgets.IntSlider(
             self._state.rows,
@@ -232,7 +233,7 @@ class SessionPanel:
             self.kill, self.pause, self.resume, self.flatten, self.way, self.freeze, self.tables, self.copy, self.copy_kill,
             self.level, self.higher, self.lower, self.rows, self.tabs,
         ):  # fmt: skip
-            _hear_while_busy(control)
+            hear_while_busy(control)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.widget._repr_mimebundle_(**options)
@@ -469,34 +470,8 @@ class SessionPanel:
                 self._timer.cancel()
             if _VIEWS.get(self.session.name) is self:
                 del _VIEWS[self.session.name]
-            for widget in list(_family(self.widget)):
+            for widget in list(family(self.widget)):
                 widget.close()
 
     def __repr__(self) -> str:
         return f"SessionPanel({self.session.name!r}{', closed' if self._closed else ''})"
-
-
-def _button(text: str, tooltip: str, does: Callable[[Any], None], **looks: Any) -> Any:
-    button = widgets.Button(description=text, tooltip=tooltip, **({"layout": {"width": "auto"}} | looks))
-    button.on_click(does)
-    return button
-
-
-def _hear_while_busy(control: Any) -> None:
-    """Let the browser choose where the kernel hears of a control.
-
-    JupyterLab chooses a subshell, a thread of its own that no cell keeps busy. ipykernel 7.4 overrules it: it hears a widget where
-    it last wrote to it, which is behind the cell (`BaseComm._reply_subshell_for`). Other versions have no such method.
-    """
-    if control.comm is not None:
-        control.comm._reply_subshell_for = lambda _data, chosen: chosen
-
-
-def _family(widget: Any) -> Iterator[Any]:
-    """Yield a widget and all that belongs to it, looks too: each has a model of its own in the browser."""
-    for child in getattr(widget, "children", ()):
-        yield from _family(child)
-    for name in ("layout", "style"):
-        if isinstance(look := getattr(widget, name, None), widgets.Widget):
-            yield look
-    yield widget
