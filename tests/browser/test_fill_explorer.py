@@ -97,10 +97,11 @@ def test_a_market_is_labelled_while_the_page_waits(lab: Lab, notebook: Callable[
     page.screenshot("explorer-labels")
 
 
-def test_notebook(lab: Lab, notebook: Callable[[str], NotebookPage]) -> None:
-    """Notebook 02 runs to its claim in the browser as well."""
-    page = notebook("02_will_my_order_fill")
+@pytest.mark.parametrize("name", ["02_will_my_order_fill", "03_what_do_backtests_overstate"])
+def test_notebook(lab: Lab, notebook: Callable[[str], NotebookPage], name: str) -> None:
+    """Notebooks 02 and 03 run to their claims in the browser as well."""
+    page = notebook(name)
     page.run_all()
     page.wait_for_figures(1)
     for theme in ("light", "dark"):
-        page.screenshot("02_will_my_order_fill", theme)
+        page.screenshot(name, theme)
