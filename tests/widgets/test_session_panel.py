@@ -25,6 +25,7 @@ from grinder_kit.model.event import RunState
 from grinder_kit.model.order import Side
 from grinder_kit.session.snapshot import Phase, Snapshot
 from grinder_widgets import session_panel, theme
+from grinder_widgets.controls import family
 from grinder_widgets.panel_state import TABS, PanelState
 from grinder_widgets.session_panel import SessionPanel
 from tests.widgets.sessions import HeldSession, changed, played
@@ -87,7 +88,7 @@ def _no_panel_is_left() -> Iterator[None]:
 
 def shown(panel: SessionPanel) -> str:
     """Return all that the panel says in HTML."""
-    pieces = [one.value for one in session_panel._family(panel.widget) if isinstance(one, ipywidgets.HTML)]
+    pieces = [one.value for one in family(panel.widget) if isinstance(one, ipywidgets.HTML)]
     return " ".join(piece for piece in pieces if "<style>" not in piece)
 
 
@@ -150,7 +151,7 @@ def test_kill_is_the_first_thing_that_takes_focus() -> None:
     """Banner, kill, controls, figure, detail, tabs: in this order they stand on the page."""
     panel = SessionPanel(held())
     controls = (ipywidgets.Button, ipywidgets.ToggleButton, ipywidgets.Dropdown, ipywidgets.IntSlider, ipywidgets.Tab)
-    order = [one for one in session_panel._family(panel.widget) if isinstance(one, controls)]
+    order = [one for one in family(panel.widget) if isinstance(one, controls)]
     assert order[:4] == [panel.kill, panel.pause, panel.resume, panel.flatten]
     assert order.index(panel.copy) < order.index(panel.level) < order.index(panel.tabs)
 
@@ -696,5 +697,5 @@ def test_beacon_has_what_the_browser_needs() -> None:
     assert beacon.beat == beat + 1 and beacon.sent_ms > 1.7e12
     assert (beacon.late_s, beacon.busy, beacon.gone, beacon.theme) == (2.0, "busy", "gone", "")
     assert "import " not in beacon._esm and "http" not in beacon._esm and "innerHTML" not in beacon._esm
-    for one in list(session_panel._family(beacon)):
+    for one in list(family(beacon)):
         one.close()
