@@ -156,8 +156,6 @@ def kill(folder: SessionFolder, reason: str, *, answer_s: float = 2.0) -> Answer
 
     Past it means: its door is shut, its process is killed, and its orders are withdrawn from here.
     """
-    from grinder_kit.session.supervisor import sweep
-
     card = folder.read_card()
     if card is None:
         raise SessionError(f"there is no session '{folder.name}' here ({folder.path})")
@@ -169,6 +167,9 @@ def kill(folder: SessionFolder, reason: str, *, answer_s: float = 2.0) -> Answer
                 return Answer(command="kill", text=told["text"], state=told.get("state", ""))
         except SessionError:
             pass  # it hangs, has died, or its token is another one: then it goes without asking
+    # Not before: beside a busy cell an import takes seconds, and the runner is to be told at once.
+    from grinder_kit.session.supervisor import sweep
+
     with suppress(FileNotFoundError), Pulse(folder.pulse) as pulse:
         pulse.take_over()
     if folder.running():

@@ -105,7 +105,7 @@ def test_kill_acts_while_a_cell_is_busy(lab: Lab, notebook: Callable[[str], Note
     page.start_cell(1)
     page.wait_until("grinder.status() === 'busy'")
     page.click_button("KILL")
-    until(lambda: "KILLED" in look(SessionFolder("busy")).line, timeout_s=15)
+    until(lambda: "KILLED" in look(SessionFolder("busy")).line, timeout_s=5)
     assert not page.page.evaluate("grinder.settled()"), "the cell still runs"
     page.finish([1])
     until(lambda: "KILLED" in text_of(page) and "REMAINS" in text_of(page) or "flat" in text_of(page))
