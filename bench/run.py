@@ -22,6 +22,7 @@ from fills import fills
 from labels import labels
 from latency import latencies
 from sessions import sessions
+from sweep import sweeps
 
 ROUNDS = 5
 RAW = "ticks/hftbacktest/usdm_btcusdt_20240808.gz"
@@ -42,6 +43,7 @@ def main() -> None:
         rows += importing(raw, recording)
         rows += replaying(raw, recording)
         rows += memory(recording)
+        rows += sweeps(row, raw, recording)
         rows += labels(row, recording)
         rows += fill_models(row, raw, recording)
         rows += journalling(Path(folder))

@@ -22,6 +22,11 @@ _SOURCES = (
     _KERNEL.parent / "market" / "features.py",
     _KERNEL.parent / "fillprob" / "heuristic.py",
     _KERNEL.parent / "fillprob" / "traded_rate.py",
+    _KERNEL.parent / "decision" / "ladder.py",
+    *(
+        _KERNEL.parent / "simulation" / f"{name}.py"
+        for name in ("shared_market", "grid_orders", "grid_exchange", "grid_rules", "grid_pass")
+    ),
 )
 
 
