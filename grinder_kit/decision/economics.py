@@ -83,15 +83,7 @@ class LevelEconomics:
     asset: str = "USDT"
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
-        _check_horizon(self.horizon_s)
-        _check_probability("fill_prob", self.fill_prob)
-        for name, value in (
-            ("edge_bps", self.edge_bps),
-            ("fees_bps", self.fees_bps),
-            ("markout_bps", self.markout_bps.value),
-        ):
-            _check_finite(name, value)
+        _check(self, probabilities=("fill_prob",), estimate="markout_bps")
 
     @property
     def profit_bps(self) -> Interval:
@@ -151,16 +143,7 @@ class RoundTripEconomics:
     asset: str = "USDT"
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
-        _check_horizon(self.horizon_s)
-        _check_probability("entry_prob", self.entry_prob)
-        _check_probability("exit_prob", self.exit_prob)
-        for name, value in (
-            ("edge_bps", self.edge_bps),
-            ("fees_bps", self.fees_bps),
-            ("left_bps", self.left_bps.value),
-        ):
-            _check_finite(name, value)
+        _check(self, probabilities=("entry_prob", "exit_prob"), estimate="left_bps")
 
     @property
     def completed(self) -> Interval:
@@ -199,21 +182,19 @@ class RoundTripEconomics:
         return self.per_hour.words(f"{self.asset} per hour")
 
 
-def _check_size(size: float) -> None:
-    if not 0 <= size < math.inf:
-        raise ConfigError(f"size is {size}; write a notional of 0 or more")
-
-
-def _check_horizon(horizon_s: float) -> None:
-    if not 0 < horizon_s < math.inf:
-        raise ConfigError(f"horizon_s is {horizon_s}; write seconds above 0")
-
-
-def _check_probability(name: str, given: Interval) -> None:
-    if not all(0 <= value <= 1 for value in (given.low, given.value, given.high) if value is not None):
-        raise ConfigError(f"{name} is {given.value} ({given.low} to {given.high}); write probabilities from 0 to 1")
-
-
-def _check_finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ConfigError(f"{name} is {value}; write finite bps")
+def _check(given: LevelEconomics | RoundTripEconomics, *, probabilities: tuple[str, ...], estimate: str) -> None:
+    """Refuse what cannot be: a size, a horizon, probabilities by their names, and bps, of which `estimate` has an interval."""
+    if not 0 <= given.size < math.inf:
+        raise ConfigError(f"size is {given.size}; write a notional of 0 or more")
+    if not 0 < given.horizon_s < math.inf:
+        raise ConfigError(f"horizon_s is {given.horizon_s}; write seconds above 0")
+    for name in probabilities:
+        chance: Interval = getattr(given, name)
+        if not all(0 <= value <= 1 for value in (chance.low, chance.value, chance.high) if value is not None):
+            raise ConfigError(
+                f"{name} is {chance.value} ({chance.low} to {chance.high}); write probabilities from 0 to 1"
+            )
+    bps = {"edge_bps": given.edge_bps, "fees_bps": given.fees_bps, estimate: getattr(given, estimate).value}
+    for name, value in bps.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} is {value}; write finite bps")

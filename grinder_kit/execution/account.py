@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from grinder_kit.decision.constraints import DAY_NS
 from grinder_kit.model.event import Rebased, Reconciled
 from grinder_kit.model.number import plain
-
-DAY_NS = 86_400_000_000_000
 
 
 class AccountBooks:

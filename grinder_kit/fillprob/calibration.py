@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from grinder_kit.fillprob.model import FillModel, Floats, Inputs, shaped, shares
 from grinder_kit.fillprob.observations import Observations, observe
-from grinder_kit.fillprob.scoring import BAND, HORIZONS_S
+from grinder_kit.fillprob.scoring import HORIZONS_S
 from grinder_kit.fillprob.training import Training
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ class CalibratedModel(FillModel):
         sigma = seen.sigma
         counts, sums, fills = np.zeros(len(KNOTS)), np.zeros(len(KNOTS)), np.zeros(len(KNOTS))
         for at, horizon in enumerate(HORIZONS_S):
-            rows = (seen.watched_s >= horizon * (1 - 1e-9)) & (seen.x.distance_bps <= BAND * sigma * np.sqrt(horizon))
+            rows = seen.watched(horizon) & seen.in_band(horizon, sigma)
             place = np.rint(predicted[rows, at] * (len(KNOTS) - 1)).astype(np.int64)
             counts += np.bincount(place, minlength=len(KNOTS))
             sums += np.bincount(place, predicted[rows, at], minlength=len(KNOTS))
-            fills += np.bincount(place, seen.filled[rows] & (seen.time_s[rows] <= horizon), minlength=len(KNOTS))
+            fills += np.bincount(place, seen.filled_by(horizon)[rows], minlength=len(KNOTS))
         return replace(self, values=_map(counts, sums, fills, self.prior_orders))
 
     def predict(self, x: Inputs, horizon_s: npt.ArrayLike, *, extrapolate: bool = False) -> Floats:

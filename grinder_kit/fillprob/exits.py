@@ -17,7 +17,7 @@ from grinder_kit.fillprob.first_passage import FirstPassageModel
 from grinder_kit.fillprob.interval import Interval, block_mean
 from grinder_kit.fillprob.label_options import SECOND_NS
 from grinder_kit.fillprob.model import Floats, Inputs
-from grinder_kit.fillprob.observations import Ints, Observations, known
+from grinder_kit.fillprob.observations import Ints, Observations, known, was_watched
 from grinder_kit.fillprob.training import trained_on
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def exits(labels: LabelSet, target_bps: float, *, horizon_s: float = 60.0, at_to
         Where no entry was watched for so long.
     """
     pairs = _pairs(labels.to_frame().filter(pl.col("at_touch") == at_touch), labels)
-    pairs = pairs.filter(pl.col("watched_s") >= horizon_s * (1 - 1e-9)).with_columns(
+    pairs = pairs.filter(was_watched(horizon_s)).with_columns(
         (pl.col("filled") & (pl.col("time_s") <= horizon_s)).cast(pl.Float64).alias("out")
     )
     nearer, farther = pl.col("target_bps") <= target_bps, pl.col("target_bps") >= target_bps

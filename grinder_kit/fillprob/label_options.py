@@ -23,6 +23,10 @@ from grinder_kit.model.number import exact
 from grinder_kit.model.section import NS_PER_MS
 
 SECOND_NS = 1_000_000_000
+#: An order within so many standard deviations of the horizon's move is worth a question; a farther one flatters every model.
+BAND_SIGMAS = 3.0
+#: Times come from ns: an order that was watched for the whole of a horizon may seem to lack the last of its digits.
+ROUNDING = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

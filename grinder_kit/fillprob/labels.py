@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from grinder_kit.errors import ConfigError, DataError
-from grinder_kit.fillprob.label_options import SECOND_NS, LabelOptions
+from grinder_kit.fillprob.label_options import BAND_SIGMAS, SECOND_NS, LabelOptions
 from grinder_kit.fillprob.label_stream import SCHEMA, LabelStream
 from grinder_kit.kernel.simulator import QUEUE_MODELS
 from grinder_kit.model.instrument import Instrument
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from grinder_kit.market.source import Market
 
 __all__ = ["BAND_SIGMAS", "SCHEMA", "LabelOptions", "LabelSet", "label"]
-
-#: An order within so many standard deviations of the horizon's move is worth a question; a farther one flatters every model.
-BAND_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)

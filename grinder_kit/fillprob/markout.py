@@ -22,7 +22,7 @@ from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.fillprob.fitting import ORDERS_PER_S, SECOND_NS
 from grinder_kit.fillprob.interval import FEWEST_BLOCKS, LEVEL, Interval, block_draws, block_mean
 from grinder_kit.fillprob.model import Floats, Inputs
-from grinder_kit.fillprob.observations import known
+from grinder_kit.fillprob.observations import known, was_watched
 
 if TYPE_CHECKING:
     from grinder_kit.fillprob.labels import LabelSet
@@ -200,7 +200,7 @@ def value_per_try(
     """
     mark = _column(10)
     rows = labels.to_frame().filter(
-        pl.col("distance_bps").is_between(nearest_bps, farthest_bps) & (pl.col("watched_s") >= horizon_s * (1 - 1e-9))
+        pl.col("distance_bps").is_between(nearest_bps, farthest_bps) & was_watched(horizon_s)
     )
     filled = pl.col("filled_power") & (pl.col("time_s_power") <= horizon_s)
     rows = rows.select(filled.alias("filled"), mark, "block").filter(~pl.col("filled") | pl.col(mark).is_not_null())

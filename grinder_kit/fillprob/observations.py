@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from grinder_kit.errors import ConfigError, DataError
+from grinder_kit.fillprob.label_options import BAND_SIGMAS, ROUNDING
 from grinder_kit.fillprob.model import Floats, Inputs
 from grinder_kit.kernel.simulator import QUEUE_MODELS
 
@@ -78,6 +79,18 @@ class Observations:
         _, first = np.unique(times // 1_000_000_000, return_index=True)
         return self.rows(np.isin(self.ts_ns, times[first]))
 
+    def watched(self, horizon_s: float) -> npt.NDArray[np.bool_]:
+        """Return which orders were watched for the whole of a horizon, filled or not, (n,)."""
+        return np.asarray(self.watched_s >= horizon_s * ROUNDING)
+
+    def filled_by(self, horizon_s: float) -> npt.NDArray[np.bool_]:
+        """Return which orders had filled within a horizon, (n,)."""
+        return np.asarray(self.filled & (self.time_s <= horizon_s))
+
+    def in_band(self, horizon_s: float, sigma: float) -> npt.NDArray[np.bool_]:
+        """Return which orders lie within the band of a horizon: near enough to be worth a question, (n,)."""
+        return np.asarray(self.x.distance_bps <= BAND_SIGMAS * sigma * np.sqrt(horizon_s))
+
     @property
     def sigma(self) -> float:
         """Volatility of the whole, bps per square root of a second: the root of the mean square."""
@@ -94,6 +107,11 @@ class Observations:
             block=self.block[mask],
             left_out=self.left_out,
         )
+
+
+def was_watched(horizon_s: float) -> pl.Expr:
+    """Return which rows of a frame of labels were watched for the whole of a horizon."""
+    return pl.col("watched_s") >= horizon_s * ROUNDING
 
 
 def known() -> pl.Expr:

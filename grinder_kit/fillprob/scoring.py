@@ -1,6 +1,6 @@
 """Proper scores of fill models on labels that they have not seen.
 
-A horizon is scored on the orders that were watched so long, filled or not, and lie within `BAND` sigma root(h) of mid: orders that
+A horizon is scored on the orders that were watched so long, filled or not, and lie within `BAND_SIGMAS` sigma root(h) of mid: orders that
 are trivially far would flatter every model.
 """
 
@@ -20,7 +20,6 @@ from grinder_kit.fillprob.model import FillModel, Floats
 from grinder_kit.fillprob.observations import Observations
 
 HORIZONS_S = (1.0, 5.0, 10.0, 30.0, 60.0)
-BAND = 3.0
 #: Upper edges of the bands of distance, in sigma root(h); the first holds the orders at the touch.
 BANDS = (0.0, 0.5, 1.0, 2.0, 3.0)
 BINS = 10
@@ -117,12 +116,12 @@ class Scores:
         for name, predicted in self._predicted.items():
             for at, horizon in enumerate(HORIZONS_S):
                 band = self._band(horizon)
-                watched = _watched(self._seen, horizon) & (band < len(BANDS))
+                watched = self._seen.watched(horizon) & (band < len(BANDS))
                 for place, edge in enumerate(BANDS):
                     mine = watched & (band == place)
                     if mine.any():
                         rows.append(
-                            (name, horizon, edge, *_scores(predicted[mine, at], _filled(self._seen, horizon)[mine]))
+                            (name, horizon, edge, *_scores(predicted[mine, at], self._seen.filled_by(horizon)[mine]))
                         )
         return pl.DataFrame(
             rows, schema={"model": pl.String, "horizon_s": pl.Float64, "up_to": pl.Float64, **_SCORES}, orient="row"
@@ -136,8 +135,8 @@ class Scores:
         rows: list[tuple[Any, ...]] = []
         seen, predicted = self._seen, self._predicted[model]
         for at, horizon in enumerate(HORIZONS_S):
-            band, y, p = self._band(horizon), _filled(seen, horizon), predicted[:, at]
-            watched = _watched(seen, horizon) & (band < len(BANDS))
+            band, y, p = self._band(horizon), seen.filled_by(horizon), predicted[:, at]
+            watched = seen.watched(horizon) & (band < len(BANDS))
             length = int(max(SHORTEST_BLOCK_S, horizon) * 1e9)
             block = (seen.ts_ns - seen.ts_ns[0]) // length
             place = np.minimum((p * BINS).astype(np.int64), BINS - 1)
@@ -246,14 +245,14 @@ def score_observations(
     """
     rows: list[tuple[Any, ...]] = []
     predictions = {}
-    far = seen.x.distance_bps > BAND * sigma * np.sqrt(HORIZONS_S[-1])
+    far = ~seen.in_band(HORIZONS_S[-1], sigma)
     for name, model in models.items():
         p = predictions[name] = model.predict(seen.x, HORIZONS_S, extrapolate=True)
         mine = []
         for at, horizon in enumerate(HORIZONS_S):
-            inside = _watched(seen, horizon) & (seen.x.distance_bps <= BAND * sigma * np.sqrt(horizon))
+            inside = seen.watched(horizon) & seen.in_band(horizon, sigma)
             if inside.any():
-                mine.append((name, horizon, *_scores(p[inside, at], _filled(seen, horizon)[inside]), None))
+                mine.append((name, horizon, *_scores(p[inside, at], seen.filled_by(horizon)[inside]), None))
         if not mine:
             raise DataError(f"no order was watched for {HORIZONS_S[0]:g} s near mid; score on longer data")
         scores = np.array([row[3:8] for row in mine])
@@ -282,14 +281,6 @@ def _known_mean(values: Floats) -> float:
     """Return the mean without NaN: where all orders filled, or none, there is no area under the curve."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _watched(seen: Observations, horizon: float) -> Bools:
-    return np.asarray(seen.watched_s >= horizon * (1 - 1e-9))
-
-
-def _filled(seen: Observations, horizon: float) -> Bools:
-    return np.asarray(seen.filled & (seen.time_s <= horizon))
 
 
 def _interval(y: Bools, block: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
