@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from grinder_kit.errors import DataError
 from grinder_kit.market.part import Part, read_metadata
 from grinder_kit.market.schema import COLUMNS, FUNDING_COLUMNS, funding_path
 from grinder_kit.market.source import BATCH_ROWS
-from grinder_kit.market.window import Window, in_batches
+from grinder_kit.market.window import Windowed, in_batches
 from grinder_kit.market.writer import RecordingWriter as RecordingWriter
 from grinder_kit.model.instrument import Instrument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class Recording(Windowed):
     """A market as it was recorded, one instrument; nothing but metadata is read until :meth:`batches` is iterated.
 
     Parameters
@@ -116,15 +116,15 @@ class Recording:
         that starts later opens with the book as it then stood (see :class:`~grinder_kit.market.opening.OpeningBook`).
         """
         blocks = self._all_rows(max(rows, BATCH_ROWS))
-        cut = self._window.rows(blocks, clock_offset_ns=self.clock_offset_ns, disorder_ns=self.disorder_ns[0])
-        return in_batches(cut, rows)
+        inside = self.cut.rows(blocks, clock_offset_ns=self.clock_offset_ns, disorder_ns=self.disorder_ns[0])
+        return in_batches(inside, rows)
 
     def funding(self) -> pl.DataFrame:
         """Return funding times of the window: `ts_ns`, `rate`, `mark` in ticks; empty where no table lies beside the files."""
         tables = [pl.read_parquet(p) for part in self.parts if (p := funding_path(part.path)).exists()]
         empty = pl.DataFrame(schema=FUNDING_COLUMNS)
         out = pl.concat([empty, *(table.select(list(FUNDING_COLUMNS)).cast(FUNDING_COLUMNS) for table in tables)])
-        return out.filter(self._window.inside("ts_ns")).unique("ts_ns", keep="first").sort("ts_ns")
+        return out.filter(self.cut.inside("ts_ns")).unique("ts_ns", keep="first").sort("ts_ns")
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says about its data, as JSON types."""
@@ -134,57 +134,23 @@ class Recording:
             "symbol": self.instrument.symbol,
             "source": [source for part in self.parts for source in part.metadata["source"]],
             "span_ns": list(self.span_ns),
-            "window": not self._window.whole,
+            "window": not self.cut.whole,
             "rows": self.rows,
             "clock_offset_ns": self.clock_offset_ns,
             "gaps": [gap for part in self.parts for gap in part.metadata["gaps"]],
             "partial": [cut for part in self.parts for cut in part.metadata.get("partial", ())],
         }
 
-    # --- windows -----------------------------------------------------------------------------------------------------
-
     @property
-    def span_ns(self) -> tuple[int, int]:
-        """First and last exchange time, or the window's edges where they lie inside."""
-        return self._window.span(self._whole_ns)
-
-    @property
-    def _whole_ns(self) -> tuple[int, int]:
+    def whole_ns(self) -> tuple[int, int]:
+        """First and last exchange time, whatever the window."""
         spans = [part.metadata["span_ns"] for part in self.parts if part.rows] or [(0, 0)]
         return min(s[0] for s in spans), max(s[1] for s in spans)
 
     @property
-    def _window(self) -> Window:
-        return Window(self.start_ns, self.end_ns)
-
-    @property
     def rows(self) -> int | None:
         """Recorded rows; None for a window, where only reading tells."""
-        return sum(part.rows for part in self.parts) if self._window.whole else None
-
-    def window(self, start_ns: int | None = None, end_ns: int | None = None) -> Recording:
-        """Return the part with exchange time in [start_ns, end_ns), cut to this window.
-
-        Raises
-        ------
-        ConfigError
-            When nothing would be left.
-        """
-        return self._cut(self._window.narrowed(start_ns, end_ns, self._whole_ns))
-
-    def split(self, fraction: float, *, purge_ns: int = 0) -> tuple[Recording, Recording]:
-        """Return (train, test): the first `fraction` of the exchange time, and what comes `purge_ns` after it.
-
-        Raises
-        ------
-        ConfigError
-            For a fraction outside (0, 1) or a purge that leaves no test.
-        """
-        train, test = self._window.split(fraction, purge_ns, self._whole_ns)
-        return self._cut(train), self._cut(test)
-
-    def _cut(self, window: Window) -> Recording:
-        return replace(self, start_ns=window.start_ns, end_ns=window.end_ns)
+        return sum(part.rows for part in self.parts) if self.cut.whole else None
 
     def _all_rows(self, chunk: int) -> Iterator[pl.DataFrame]:
         base = 0

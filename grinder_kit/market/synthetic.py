@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from grinder_kit.errors import ConfigError
 from grinder_kit.market.source import BATCH_ROWS
+from grinder_kit.market.window import Windowed, in_batches
 from grinder_kit.model.instrument import Contract, Instrument
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grinder_kit.market.synthetic_core import Physics
-    from grinder_kit.market.window import Window
 
 START_NS = 1_704_067_200_000_000_000  # 2024-01-01 00:00 UTC
 LONGEST_MINUTES = 31 * 24 * 60  # the walk is one of ticks, and must stay far from zero
@@ -36,7 +36,7 @@ SYNTHETIC_INSTRUMENT = Instrument(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SyntheticMarket:
+class SyntheticMarket(Windowed):
     """A market that is computed while it is read; see :mod:`grinder_kit.market.synthetic_core` for its model.
 
     The model lives in ticks and lots: it starts at 600,000 ticks and its best levels hold some hundred lots. Another instrument
@@ -63,52 +63,14 @@ class SyntheticMarket:
 
         A window that starts later opens with the book as it then stood, and everything before it is computed as well.
         """
-        from grinder_kit.market.window import in_batches
-
         blocks = (_frame(chunk) for chunk in self._chunks())
-        cut = self._window.rows(blocks, clock_offset_ns=self.clock_offset_ns, disorder_ns=self.disorder_ns[0])
-        return in_batches(cut, rows)
-
-    # --- windows -----------------------------------------------------------------------------------------------------
+        rows_inside = self.cut.rows(blocks, clock_offset_ns=self.clock_offset_ns, disorder_ns=self.disorder_ns[0])
+        return in_batches(rows_inside, rows)
 
     @property
-    def span_ns(self) -> tuple[int, int]:
-        """First and last exchange time, or the window's edges where they lie inside."""
-        return self._window.span(self._whole_ns)
-
-    @property
-    def _whole_ns(self) -> tuple[int, int]:
+    def whole_ns(self) -> tuple[int, int]:
+        """First and last exchange time, whatever the window."""
         return START_NS, START_NS + round(self.minutes * 60e9)
-
-    @property
-    def _window(self) -> Window:
-        from grinder_kit.market.window import Window
-
-        return Window(self.start_ns, self.end_ns)
-
-    def window(self, start_ns: int | None = None, end_ns: int | None = None) -> SyntheticMarket:
-        """Return the part with exchange time in [start_ns, end_ns), cut to this window.
-
-        Raises
-        ------
-        ConfigError
-            When nothing would be left.
-        """
-        return self._cut(self._window.narrowed(start_ns, end_ns, self._whole_ns))
-
-    def split(self, fraction: float, *, purge_ns: int = 0) -> tuple[SyntheticMarket, SyntheticMarket]:
-        """Return (train, test): the first `fraction` of the exchange time, and what comes `purge_ns` after it.
-
-        Raises
-        ------
-        ConfigError
-            For a fraction outside (0, 1) or a purge that leaves no test.
-        """
-        train, test = self._window.split(fraction, purge_ns, self._whole_ns)
-        return self._cut(train), self._cut(test)
-
-    def _cut(self, window: Window) -> SyntheticMarket:
-        return replace(self, start_ns=window.start_ns, end_ns=window.end_ns)
 
     def _chunks(self) -> Iterator[Any]:
         import numpy as np
@@ -138,7 +100,7 @@ class SyntheticMarket:
             "seed": self.seed,
             "minutes": self.minutes,
             "span_ns": list(self.span_ns),
-            "window": not self._window.whole,
+            "window": not self.cut.whole,
             "rows": None,  # known only when it has been read
             "gaps": [],
         }

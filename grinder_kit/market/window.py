@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import polars as pl
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, Self
 
 from grinder_kit.errors import ConfigError
-from grinder_kit.market.opening import OpeningBook
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grinder_kit.market.opening import OpeningBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Window:
 
     def inside(self, column: str) -> pl.Expr:
         """Return whether the time in a column lies in the window."""
+        import polars as pl
+
         inside = pl.lit(True)
         if self.start_ns is not None:
             inside = inside & (pl.col(column) >= self.start_ns)
@@ -83,6 +88,10 @@ class Window:
         if self.whole:
             yield from blocks
             return
+        import polars as pl
+
+        from grinder_kit.market.opening import OpeningBook
+
         opening = OpeningBook(self.start_ns, clock_offset_ns) if self.start_ns is not None else None
         waiting: list[pl.DataFrame] = []
         latest: int | None = None
@@ -105,6 +114,52 @@ class Window:
             yield from _opened(opening, waiting)
 
 
+class Windowed(Protocol):
+    """A market of which parts can be taken. Markets, frozen dataclasses, inherit what is written out here."""
+
+    start_ns: int | None
+    end_ns: int | None
+
+    @property
+    def whole_ns(self) -> tuple[int, int]:
+        """First and last exchange time, whatever the window."""
+        ...
+
+    @property
+    def cut(self) -> Window:
+        """The window."""
+        return Window(self.start_ns, self.end_ns)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """First and last exchange time, or the window's edges where they lie inside."""
+        return self.cut.span(self.whole_ns)
+
+    def window(self, start_ns: int | None = None, end_ns: int | None = None) -> Self:
+        """Return the part with exchange time in [start_ns, end_ns), cut to this window.
+
+        Raises
+        ------
+        ConfigError
+            When nothing would be left.
+        """
+        return self._within(self.cut.narrowed(start_ns, end_ns, self.whole_ns))
+
+    def split(self, fraction: float, *, purge_ns: int = 0) -> tuple[Self, Self]:
+        """Return (train, test): the first `fraction` of the exchange time, and what comes `purge_ns` after it.
+
+        Raises
+        ------
+        ConfigError
+            For a fraction outside (0, 1) or a purge that leaves no test.
+        """
+        train, test = self.cut.split(fraction, purge_ns, self.whole_ns)
+        return self._within(train), self._within(test)
+
+    def _within(self, window: Window) -> Self:
+        return replace(self, start_ns=window.start_ns, end_ns=window.end_ns)  # type: ignore[type-var]
+
+
 def _opened(opening: OpeningBook, rows: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     first = next((block for block in rows if block.height), None)
     if first is not None:
@@ -122,6 +177,8 @@ def in_batches(blocks: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFra
     """
     if rows < 1:
         raise ConfigError(f"rows is {rows}; write 1 or more")
+    import polars as pl
+
     held: list[pl.DataFrame] = []
     count = 0
     for chunk in blocks:
