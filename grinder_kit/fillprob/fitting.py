@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grinder_kit.fillprob.interval import FEWEST_BLOCKS
 from grinder_kit.fillprob.model import Floats
 from grinder_kit.fillprob.observations import Observations
 from grinder_kit.fillprob.passage import B1, G1, PARAMETERS, log_likelihood
 
 EDGES_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 ORDERS_PER_S = 0.5
-FEWEST_BLOCKS = 5
 SECOND_NS = 1_000_000_000
 LOWEST = {B1: 0.05, G1: 0.0}
 _FARTHEST = 25.0  # in sigma root(60 s): farther orders say nothing, and cost as much

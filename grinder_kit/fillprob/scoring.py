@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from grinder_kit.errors import DataError
+from grinder_kit.fillprob.interval import block_mean
 from grinder_kit.fillprob.model import FillModel, Floats
 from grinder_kit.fillprob.observations import Observations
 
@@ -24,7 +25,7 @@ HORIZONS_S = (1.0, 5.0, 10.0, 30.0, 60.0)
 BANDS = (0.0, 0.5, 1.0, 2.0, 3.0)
 BINS = 10
 LEAST = 1e-6  # a probability of 0 or 1 that turns out wrong would otherwise cost infinitely much
-RESAMPLES, FEWEST_BLOCKS, SHORTEST_BLOCK_S = 500, 5, 10.0
+SHORTEST_BLOCK_S = 10.0
 
 Bools = npt.NDArray[np.bool_]
 
@@ -144,16 +145,16 @@ class Scores:
                 mine = watched if edge is None else watched & (band == BANDS.index(edge))
                 for bin_at in np.unique(place[mine]):
                     rows_in = mine & (place == bin_at)
-                    low, high = _interval(y[rows_in], block[rows_in])
+                    share = block_mean(y[rows_in].astype(np.float64), block[rows_in])
                     rows.append(
                         (
                             horizon,
                             edge,
                             int(rows_in.sum()),
                             float(p[rows_in].mean()),
-                            float(y[rows_in].mean()),
-                            low,
-                            high,
+                            share.value,
+                            share.low,
+                            share.high,
                         )
                     )
         schema = {
@@ -281,13 +282,3 @@ def _known_mean(values: Floats) -> float:
     """Return the mean without NaN: where all orders filled, or none, there is no area under the curve."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _interval(y: Bools, block: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
-    _, group = np.unique(block, return_inverse=True)
-    fills, counts = np.bincount(group, y), np.bincount(group)
-    if len(counts) < FEWEST_BLOCKS:
-        return None, None
-    draws = np.random.default_rng(0).integers(0, len(counts), (RESAMPLES, len(counts)))
-    low, high = np.quantile(fills[draws].sum(axis=1) / counts[draws].sum(axis=1), (0.05, 0.95))
-    return float(low), float(high)

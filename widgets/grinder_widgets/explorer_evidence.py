@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from grinder_kit.fillprob.interval import FEWEST_BLOCKS, block_draws
 from grinder_kit.fillprob.labels import LabelSet
 from grinder_kit.fillprob.model import Floats
 from grinder_kit.fillprob.observations import Observations, observe
@@ -29,7 +30,7 @@ SIGMA_FACTOR, IMBALANCE_APART, QUEUE_FACTOR = 1.25, 0.25, 2.0
 #: And its distance, away from the touch: so many bps, or this share of it.
 DISTANCE_APART_BPS, DISTANCE_SHARE = 0.25, 0.15
 #: Fewer orders are no share; fewer blocks of time no interval.
-FEWEST_ORDERS, FEWEST_BLOCKS = 30, 5
+FEWEST_ORDERS = 30
 BLOCK_S, MOST_BLOCKS, RESAMPLES = 10.0, 500, 400
 CURVE_POINTS = 300
 
@@ -124,19 +125,19 @@ class Evidence:
 
     def by_distance(self, asked: Asked) -> Shares:
         """Return the share of orders like this one that filled in time, by distance; the first group is the touch."""
-        rows = np.flatnonzero(_like(self.seen, asked) & _watched(self.seen, asked.horizon_s))
+        rows = np.flatnonzero(_like(self.seen, asked) & self.seen.watched(asked.horizon_s))
         return _shares(self.seen, rows, self._cell[rows], int(self._cell.max(initial=0)) + 1, asked.horizon_s)
 
     def around(self, asked: Asked) -> Shares:
         """Return the share of orders like this one at about its distance: one group."""
-        rows = np.flatnonzero(self._near(asked) & _watched(self.seen, asked.horizon_s))
+        rows = np.flatnonzero(self._near(asked) & self.seen.watched(asked.horizon_s))
         return _shares(self.seen, rows, np.zeros(len(rows), np.int64), 1, asked.horizon_s)
 
     def at_touch(self, asked: Asked) -> dict[str, Shares]:
         """Return the share of orders at the touch under each queue model: one group each."""
         found = {}
         for name, seen in self._touch.items():
-            rows = np.flatnonzero(_like(seen, asked) & _watched(seen, asked.horizon_s))
+            rows = np.flatnonzero(_like(seen, asked) & seen.watched(asked.horizon_s))
             found[name] = _shares(seen, rows, np.zeros(len(rows), np.int64), 1, asked.horizon_s)
         return found
 
@@ -206,13 +207,8 @@ def _like(seen: Observations, asked: Asked) -> Bools:
     )
 
 
-def _watched(seen: Observations, horizon_s: float) -> Bools:
-    """Return which orders were watched so long: of those cut short only the filled ones are known."""
-    return np.asarray(seen.watched_s >= horizon_s * (1 - 1e-9))
-
-
 def _shares(seen: Observations, rows: Ints, group: Ints, groups: int, horizon_s: float) -> Shares:
-    in_time = seen.filled[rows] & (seen.time_s[rows] <= horizon_s)
+    in_time = seen.filled_by(horizon_s)[rows]
     orders = np.bincount(group, minlength=groups)
     fills = np.bincount(group, in_time, groups).astype(np.int64)
     distance = np.bincount(group, seen.x.distance_bps[rows], groups) / np.maximum(orders, 1)
@@ -238,7 +234,5 @@ def _shares(seen: Observations, rows: Ints, group: Ints, groups: int, horizon_s:
 
 @lru_cache(maxsize=64)
 def _resamples(blocks: int) -> Floats:
-    """Return how often each block is drawn in each resample, (RESAMPLES, blocks)."""
-    draws = np.random.default_rng(0).integers(0, blocks, (RESAMPLES, blocks))
-    at = (np.arange(RESAMPLES)[:, None] * blocks + draws).ravel()
-    return np.bincount(at, minlength=RESAMPLES * blocks).reshape(RESAMPLES, blocks).astype(np.float64)
+    """Return how often each block is drawn; while a slider moves, the same numbers of blocks come again."""
+    return block_draws(blocks, RESAMPLES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from grinder_kit.fillprob.model import Floats
 from grinder_widgets.explorer_evidence import FEWEST_ORDERS, Shares
@@ -13,7 +12,7 @@ from grinder_widgets.explorer_models import Asked, Bools, Chances
 from grinder_widgets.explorer_state import HEURISTIC, MODEL, OBSERVED, QUEUE_WORDS
 from grinder_widgets.explorer_view import CONTOURS, LONGEST_S, Calibration, Curve, Map, Time
 from grinder_widgets.markup import escape
-from grinder_widgets.session_figures import Spec, layout_of, or_words
+from grinder_widgets.session_figures import Spec, f32, layout_of, or_words
 from grinder_widgets.theme import LIGHT, Palette, count, probability
 
 HEIGHT = 460
@@ -30,27 +29,27 @@ def curve(view: Curve, *, theme: Palette = LIGHT) -> Spec:
     asked, said = view.answer.asked, view.answer
     drawn = {layer: layer in view.layers for layer in (MODEL, HEURISTIC, OBSERVED)}
     inside, dotted = _parts(view.chance.middle, view.beyond)
-    x = _sent(view.distance_bps)
+    x = f32(view.distance_bps)
     hover = f"%{{x:.1f}} bps, {asked.horizon_s:g} s: model %{{y:.2f}}<extra></extra>"
     mark = _choice(asked.distance_bps, said.chance.middle[0], theme)
     # At zero all would lie on each other: the queue models stand left of it.
     queues = sorted((value, name, whose) for name, value, whose in view.queues if value is not None)
     data: list[Spec] = [
         _band(x, view.chance, theme) | {"visible": drawn[MODEL]},
-        {"type": "scatter", "mode": "lines", "name": spoken(said.model), "x": x, "y": _sent(inside), "visible": drawn[MODEL],
+        {"type": "scatter", "mode": "lines", "name": spoken(said.model), "x": x, "y": f32(inside), "visible": drawn[MODEL],
          "line": {"color": theme.accent, "width": _BOLD}, "hovertemplate": hover},
-        {"type": "scatter", "mode": "lines", "x": x, "y": _sent(dotted), "visible": drawn[MODEL], "showlegend": False,
+        {"type": "scatter", "mode": "lines", "x": x, "y": f32(dotted), "visible": drawn[MODEL], "showlegend": False,
          "line": {"color": theme.accent, "width": _BOLD, "dash": "dot"}, "hovertemplate": hover},
-        {"type": "scatter", "mode": "markers", "x": _sent([view.touch_bps]), "y": _sent(view.touch.middle), "visible": drawn[MODEL],
+        {"type": "scatter", "mode": "markers", "x": f32([view.touch_bps]), "y": f32(view.touch.middle), "visible": drawn[MODEL],
          "showlegend": False, "marker": {"symbol": "square", "size": 9, "color": theme.accent},
          "error_y": _bars(view.touch.middle, view.touch.low, view.touch.high, theme.accent),
          "hovertemplate": f"at the touch, {asked.horizon_s:g} s: model %{{y:.2f}}<extra></extra>"},
-        {"type": "scatter", "mode": "lines", "name": "heuristic", "x": x, "y": _sent(view.heuristic), "visible": drawn[HEURISTIC],
+        {"type": "scatter", "mode": "lines", "name": "heuristic", "x": x, "y": f32(view.heuristic), "visible": drawn[HEURISTIC],
          "line": {"color": theme.muted, "width": 1.8, "dash": "dash", "shape": "hv"},
          "hovertemplate": f"%{{x:.1f}} bps, {asked.horizon_s:g} s: heuristic %{{y:.2f}}<extra></extra>"},
         _dots(view.observed, view.end_bps, theme) | {"name": _observed_name(view.unseen), "visible": drawn[OBSERVED]},
         {"type": "scatter", "mode": "lines+markers", "name": "four queue models at the touch",
-         "x": _sent([-0.025 * view.end_bps] * len(queues)), "y": _sent([value for value, _, _ in queues]), "visible": drawn[OBSERVED],
+         "x": f32([-0.025 * view.end_bps] * len(queues)), "y": f32([value for value, _, _ in queues]), "visible": drawn[OBSERVED],
          "line": {"color": theme.sell, "width": 3},
          "marker": {"symbol": "line-ew", "size": 13, "line": {"color": theme.sell, "width": 2.5}},
          "text": [f"{QUEUE_WORDS[name]}: {probability(value)}, {whose}" for value, name, whose in queues],
@@ -71,10 +70,10 @@ def probability_map(view: Map, *, theme: Palette = LIGHT) -> Spec:
     """Return the probability by distance and horizon."""
     asked = view.answer.asked
     halves = [f"{half:.2g} s" if half <= LONGEST_S else f"> {LONGEST_S:g} s" for half in view.half_s]
-    x = _sent(view.distance_bps)
+    x = f32(view.distance_bps)
     z = view.chance.round(3)  # a matrix goes as text, not as bytes
     data: list[Spec] = [{
-        "type": "heatmap", "x": x, "y": _sent(view.horizon_s), "z": z, "zmin": 0, "zmax": 1,
+        "type": "heatmap", "x": x, "y": f32(view.horizon_s), "z": z, "zmin": 0, "zmax": 1,
         "colorscale": "Cividis", "text": [halves] * len(view.horizon_s),
         "colorbar": {"title": {"text": "P(fill)"}, "tickvals": [0, *CONTOURS, 1], "tickformat": ".2~f", "thickness": 14, "outlinewidth": 0},
         "hovertemplate": "%{x:.1f} bps, %{y:.2~g} s: P %{z:.2f}<br>half of such orders fill in %{text}<extra></extra>",
@@ -91,15 +90,15 @@ def probability_map(view: Map, *, theme: Palette = LIGHT) -> Spec:
             place = known[len(known) * 3 // 5]
             labels.append((x[place], times[place], probability(CONTOURS[at]), ink))
         data.append({
-            "type": "scatter", "mode": "lines", "x": x, "y": _sent(times), "hoverinfo": "skip", "line": {"color": ink, "width": 1.4},
+            "type": "scatter", "mode": "lines", "x": x, "y": f32(times), "hoverinfo": "skip", "line": {"color": ink, "width": 1.4},
         })  # fmt: skip
     data.append({
-        "type": "scatter", "mode": "text", "x": _sent([label[0] for label in labels]), "y": _sent([label[1] for label in labels]),
+        "type": "scatter", "mode": "text", "x": f32([label[0] for label in labels]), "y": f32([label[1] for label in labels]),
         "text": [label[2] for label in labels], "textposition": "top left", "hoverinfo": "skip",
         "textfont": {"color": [label[3] for label in labels], "size": 12},
     })  # fmt: skip
     data.append({
-        "type": "scatter", "mode": "markers", "x": _sent([asked.distance_bps]), "y": _sent([asked.horizon_s]),
+        "type": "scatter", "mode": "markers", "x": f32([asked.distance_bps]), "y": f32([asked.horizon_s]),
         "marker": {"symbol": "cross", "size": 15, "color": _ON_DARK, "line": {"color": _ON_BRIGHT, "width": 2}},
         "cliponaxis": False, "hovertemplate": f"your order: P {probability(view.answer.chance.middle[0])}<extra></extra>",
     })  # fmt: skip
@@ -118,22 +117,22 @@ def time_to_fill(view: Time, *, theme: Palette = LIGHT) -> Spec:
     drawn = {layer: layer in view.layers for layer in (MODEL, OBSERVED)}
     enough = seen.orders >= FEWEST_ORDERS
     inside, dotted = _parts(view.chance.middle, view.beyond)
-    x = _sent(view.time_s)
+    x = f32(view.time_s)
     hover = "by %{x:.3~g} s: model %{y:.2f}<extra></extra>"
     lost = f"{seen.censored:,} orders censored"
     nothing: Floats = np.empty(0)
     data: list[Spec] = [
         _band(x, view.chance, theme) | {"visible": drawn[MODEL]},
-        {"type": "scatter", "mode": "lines", "name": spoken(view.answer.model), "x": x, "y": _sent(inside), "visible": drawn[MODEL],
+        {"type": "scatter", "mode": "lines", "name": spoken(view.answer.model), "x": x, "y": f32(inside), "visible": drawn[MODEL],
          "line": {"color": theme.accent, "width": _BOLD}, "hovertemplate": hover},
-        {"type": "scatter", "mode": "lines", "x": x, "y": _sent(dotted), "visible": drawn[MODEL], "showlegend": False,
+        {"type": "scatter", "mode": "lines", "x": x, "y": f32(dotted), "visible": drawn[MODEL], "showlegend": False,
          "line": {"color": theme.accent, "width": _BOLD, "dash": "dot"}, "hovertemplate": hover},
         {"type": "scatter", "mode": "lines", "name": f"{_observed_name(view.unseen)} (n {count(seen.orders)}), Kaplan-Meier",
-         "x": _sent(np.maximum(seen.time_s, x[0]) if enough else nothing), "y": _sent(seen.share if enough else nothing),
+         "x": f32(np.maximum(seen.time_s, x[0]) if enough else nothing), "y": f32(seen.share if enough else nothing),
          "visible": drawn[OBSERVED], "line": {"color": theme.text, "width": 1.6, "shape": "hv"},
          "hovertemplate": f"by %{{x:.3~g}} s %{{y:.2f}}; {lost}<extra></extra>"},
-        {"type": "scatter", "mode": "markers", "name": f"{lost} here", "x": _sent(seen.censored_s if enough else nothing),
-         "y": _sent(seen.censored_share if enough else nothing), "visible": drawn[OBSERVED],
+        {"type": "scatter", "mode": "markers", "name": f"{lost} here", "x": f32(seen.censored_s if enough else nothing),
+         "y": f32(seen.censored_share if enough else nothing), "visible": drawn[OBSERVED],
          "marker": {"symbol": "line-ns", "size": 11, "line": {"color": theme.text, "width": 1.5}},
          "hovertemplate": f"last seen after %{{x:.3~g}} s; {lost}<extra></extra>"},
         _choice(asked.horizon_s, view.answer.chance.middle[0], theme)
@@ -173,8 +172,8 @@ def calibration(view: Calibration | None, why: str = "", *, theme: Palette = LIG
     data: list[Spec] = [
         {"type": "scatter", "mode": "lines", "name": "as often as predicted", "x": [0, 1], "y": [0, 1], "hoverinfo": "skip",
          "line": {"color": theme.muted, "width": 1.4, "dash": "dash"}},
-        _dots(shares, 1.0, theme) | {"y": _sent(observed), "name": "observed", "text": said, "hovertemplate": "%{text}<extra></extra>"},
-        {"type": "bar", "x": _sent((np.floor(np.minimum(predicted, 0.9999) * 10) + 0.5) / 10), "y": _sent(orders), "yaxis": "y2",
+        _dots(shares, 1.0, theme) | {"y": f32(observed), "name": "observed", "text": said, "hovertemplate": "%{text}<extra></extra>"},
+        {"type": "bar", "x": f32((np.floor(np.minimum(predicted, 0.9999) * 10) + 0.5) / 10), "y": f32(orders), "yaxis": "y2",
          "width": 0.09, "marker": {"color": theme.muted}, "text": said, "textposition": "none", "hovertemplate": "%{text}<extra></extra>",
          "name": "orders (below)"},
     ]  # fmt: skip
@@ -214,9 +213,9 @@ def _parts(values: Floats, beyond: Bools) -> tuple[Floats, Floats]:
 
 def _band(x: Any, chance: Chances, theme: Palette) -> Spec:
     known = chance.low is not None and chance.high is not None
-    low, high = (_sent([] if end is None else end) for end in (chance.low, chance.high))
+    low, high = (f32([] if end is None else end) for end in (chance.low, chance.high))
     return {
-        "type": "scatter", "mode": "lines", "name": "its 90 % interval", "x": np.concatenate((x, x[::-1])) if known else _sent([]),
+        "type": "scatter", "mode": "lines", "name": "its 90 % interval", "x": np.concatenate((x, x[::-1])) if known else f32([]),
         "y": np.concatenate((high, low[::-1])), "fill": "toself", "fillcolor": _faint(theme.accent), "line": {"width": 0},
         "hoverinfo": "skip", "showlegend": known,
     }  # fmt: skip
@@ -231,8 +230,8 @@ def _dots(shares: Shares, end: float, theme: Palette) -> Spec:
         for d, fills, orders, one in zip(shares.distance_bps, shares.fills, shares.orders, sure, strict=True)
     ]
     return {
-        "type": "scatter", "mode": "markers", "cliponaxis": False, "x": _sent(np.where(inside, shares.distance_bps, np.nan)),
-        "y": _sent(shares.share),
+        "type": "scatter", "mode": "markers", "cliponaxis": False, "x": f32(np.where(inside, shares.distance_bps, np.nan)),
+        "y": f32(shares.share),
         "marker": {"symbol": ["circle" if one else "circle-open" for one in sure], "size": 8, "color": theme.text,
                    "line": {"color": theme.text, "width": 1.5}},
         "error_y": _bars(shares.share, shares.low, shares.high, theme.text), "text": said, "hovertemplate": "%{text}<extra></extra>",
@@ -243,12 +242,12 @@ def _bars(middle: Floats, low: Floats | None, high: Floats | None, ink: str) -> 
     if low is None or high is None:
         low = high = middle
     up, down = (np.maximum(np.nan_to_num(away), 0) for away in (high - middle, middle - low))
-    return {"type": "data", "array": _sent(up), "arrayminus": _sent(down), "color": ink, "thickness": 1.4, "width": 3}
+    return {"type": "data", "array": f32(up), "arrayminus": f32(down), "color": ink, "thickness": 1.4, "width": 3}
 
 
 def _choice(x: float, y: float, theme: Palette) -> Spec:
     return {
-        "type": "scatter", "mode": "markers", "name": "your order", "x": _sent([x]), "y": _sent([y]), "cliponaxis": False,
+        "type": "scatter", "mode": "markers", "name": "your order", "x": f32([x]), "y": f32([y]), "cliponaxis": False,
         "marker": {"symbol": "diamond-open", "size": 15, "color": theme.buy, "line": {"width": 2.5}},
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
@@ -292,11 +291,6 @@ def _outside(shown: bool, theme: Palette) -> list[Spec]:
         return []
     return [{"text": OUTSIDE, "xref": "paper", "yref": "paper", "x": 1, "y": 1, "xanchor": "right", "yanchor": "bottom",
              "showarrow": False, "font": {"size": 12, "color": theme.accent}}]  # fmt: skip
-
-
-def _sent(values: npt.ArrayLike) -> Any:
-    """Return numbers as they are sent."""
-    return np.asarray(values, np.float32)
 
 
 def _faint(colour: str) -> str:

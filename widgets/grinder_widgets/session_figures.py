@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from grinder_kit.session.snapshot import About, Counts, Money, Series, Trade, Trip, Waits
 from grinder_widgets.figures import fill_marks, marker, profit_lines, trip_bars, waterfall_steps
@@ -300,7 +301,7 @@ def _floats(values: Sequence[float]) -> Floats:
     return np.array(values, np.float64)
 
 
-def f32(values: Sequence[float]) -> Any:
+def f32(values: npt.ArrayLike) -> Any:
     """Return numbers as they are sent."""
     return np.array(values, np.float32)
 
