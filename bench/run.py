@@ -17,10 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from explorer import explorer
 from fill_models import fill_models
 from fills import fills
 from labels import labels
 from latency import latencies
+from replays import replays
 from sessions import sessions
 from sweep import sweeps
 
@@ -42,6 +44,7 @@ def main() -> None:
         recording = Path(folder) / "btc.parquet"
         rows += importing(raw, recording)
         rows += replaying(raw, recording)
+        rows += replays(row, raw, recording)
         rows += memory(recording)
         rows += sweeps(row, raw, recording)
         rows += labels(row, recording)
@@ -52,6 +55,7 @@ def main() -> None:
     rows += latencies(row)
     rows += start_up()
     rows += sessions(row)
+    rows += explorer(row)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     for one in rows:
@@ -120,7 +124,7 @@ def replaying(raw: Path, recording: Path) -> list[dict[str, Any]]:
         decoding.append(time.perf_counter() - start)
         kernel.append(kernel_alone(stretches, options, script))
         start = time.perf_counter()
-        result = replay(market, config)
+        result = replay(market, config, engine="event")
         engine.append(time.perf_counter() - start)
     trades = timed_pass(events)[1]
     assert len(result.fills) in (trades, trades - 1), "the two do not trade the same grid"  # lots against doubles
@@ -152,7 +156,7 @@ def recorded_commands(market: Any, config: Any) -> list[tuple[int, list[tuple[in
 
     Simulator.submit = tapped  # type: ignore[method-assign]
     try:
-        replay(market, config)
+        replay(market, config, engine="event")
     finally:
         Simulator.submit = submit  # type: ignore[method-assign]
     return sent

@@ -24,7 +24,9 @@ PEER = "hftbacktest 2.4.4, ROIVector, power queue"
 def sweeps(row: Row, raw: Path, recording: Path) -> list[dict[str, Any]]:
     """Time the compiled path on a recording."""
     from bench_peer import convert, timed_pass
+    from sweep_scale import scales
 
+    from grinder_kit.fillprob.first_passage import FirstPassageModel
     from grinder_kit.market.recording import Recording
     from grinder_kit.model.config_file import load_config
     from grinder_kit.simulation.sweep import compiled_pass, run_grid, share, sweep
@@ -36,7 +38,9 @@ def sweeps(row: Row, raw: Path, recording: Path) -> list[dict[str, Any]]:
     grids = [drawn(config, seed) for seed in range(GRIDS)]
     one = compiled_pass(shared, [config])
     many = compiled_pass(shared, grids)
-    one(), many(), run_grid(shared, config), sweep(shared, grids[:32])
+    chosen = [filtered(grid, seed) for seed, grid in enumerate(grids)]
+    passage, steps = compiled_pass(shared, chosen, FirstPassageModel()), compiled_pass(shared, chosen)
+    one(), many(), passage(), steps(), run_grid(shared, config), sweep(shared, grids[:32])
     events = convert(raw)
     timed_pass(events)
     took: dict[str, list[float]] = {}
@@ -52,6 +56,8 @@ def sweeps(row: Row, raw: Path, recording: Path) -> list[dict[str, Any]]:
         timed("one", one)
         timed("kept", lambda: run_grid(shared, config))
         timed("many", many)
+        timed("passage", passage)
+        timed("steps", steps)
         timed("sweep 1", lambda: sweep(shared, grids, threads=1))
         timed("sweep 2", lambda: sweep(shared, grids, threads=2))
     median = {name: statistics.median(values) for name, values in took.items()}
@@ -66,10 +72,13 @@ def sweeps(row: Row, raw: Path, recording: Path) -> list[dict[str, Any]]:
         against("sweep: one grid after that", "one"),
         against("sweep: the same, every order and fill kept", "kept"),
         against("sweep: different grids, compiled code alone, each", "many", GRIDS),
+        against("sweep: levels filtered by a first passage at each step, each", "passage", GRIDS),
+        against("sweep: levels filtered by the heuristic at each step, each", "steps", GRIDS),
         against("sweep: different grids with checks and table, one thread, each", "sweep 1", GRIDS),
         against("sweep: the same, two threads, each", "sweep 2", GRIDS),
         row("sweep: two threads against one", threads, "times"),
         row("sweep: the shared index", shared.nbytes / 2**20, "MiB"),
+        *scales(row, recording),
     ]
 
 
@@ -82,6 +91,17 @@ def drawn(config: Any, seed: int) -> Any:
             "grid.levels": rng.choice((5, 10, 20)), "grid.position_limit": rng.choice(("1", "2", "5")),
             "grid.size": rng.choice(("0.05", "0.1", "0.2")),
             "execution.queue": rng.choice(("risk_averse", "power", "pro_rata", "optimistic")),
+        }
+    )  # fmt: skip
+
+
+def filtered(config: Any, seed: int) -> Any:
+    """Return a grid with a fill filter that acts: some of its levels are likely enough, and which ones changes."""
+    rng = random.Random(seed)
+    return config.replace(
+        **{
+            "grid.min_fill_prob": rng.uniform(0.1, 0.8), "grid.fill_prob_hysteresis": rng.choice((0, 0.05)),
+            "grid.fill_horizon_s": rng.choice((5, 20, 60)),
         }
     )  # fmt: skip
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from grinder_kit.fillprob.labels import LabelSet, label
     from grinder_kit.fillprob.markout import MarkoutModel
     from grinder_kit.fillprob.model import FillModel, Inputs
-    from grinder_kit.fillprob.model_file import load_model, save_model
+    from grinder_kit.fillprob.model_file import load_fitted, load_model, save_model
     from grinder_kit.fillprob.own_fills import OwnFills
     from grinder_kit.fillprob.queue_band import fit_queues
     from grinder_kit.market.binance_ws import import_binance_ws
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from grinder_kit.model.config import (
         Config,
         ExecutionConfig,
+        FillModelConfig,
         GridConfig,
         Limits,
         ReconcileConfig,
@@ -82,8 +83,15 @@ if TYPE_CHECKING:
     from grinder_kit.model.order import Order, OrderRequest, OrderResult, OrderState, OrderType, Side
     from grinder_kit.session.client import Session
     from grinder_kit.session.snapshot import Snapshot
+    from grinder_kit.simulation.farm import sweep_far
     from grinder_kit.simulation.replay import replay
     from grinder_kit.simulation.result import Result
+    from grinder_kit.simulation.sweep import sweep
+    from grinder_kit.tuning.export import export
+    from grinder_kit.tuning.space import Space
+    from grinder_kit.tuning.study import Study
+    from grinder_kit.tuning.tune import tune
+    from grinder_kit.tuning.verify import verify
     from grinder_kit.venue.faulty import FaultyPort
     from grinder_kit.venue.paper import PaperPort
     from grinder_kit.venue.simulated import SimulatedVenue
@@ -101,6 +109,7 @@ _HOME = {
     # configuration
     "Config": "model.config",
     "ExecutionConfig": "model.config",
+    "FillModelConfig": "model.config",
     "GridConfig": "model.config",
     "Limits": "model.config",
     "ReconcileConfig": "model.config",
@@ -132,6 +141,7 @@ _HOME = {
     "evaluate": "fillprob.evaluation",
     "fit_queues": "fillprob.queue_band",
     "label": "fillprob.labels",
+    "load_fitted": "fillprob.model_file",
     "load_model": "fillprob.model_file",
     "save_model": "fillprob.model_file",
     # orders and fills
@@ -168,6 +178,15 @@ _HOME = {
     # runs
     "Result": "simulation.result",
     "replay": "simulation.replay",
+    "sweep": "simulation.sweep",
+    "sweep_far": "simulation.farm",
+    # which grid
+    "Space": "tuning.space",
+    "Study": "tuning.study",
+    "tune": "tuning.tune",
+    # to production
+    "export": "tuning.export",
+    "verify": "tuning.verify",
     # errors
     "BannedError": "errors",
     "ConfigError": "errors",
@@ -208,6 +227,7 @@ __all__ = [
     "Features",
     "Fill",
     "FillModel",
+    "FillModelConfig",
     "FillTracker",
     "FirstPassageModel",
     "GridConfig",
@@ -260,22 +280,30 @@ __all__ = [
     "SimulatedVenue",
     "SmartOrderRouter",
     "Snapshot",
+    "Space",
+    "Study",
     "Twap",
     "VenueError",
     "estimate_fill_probability",
     "evaluate",
     "explain",
+    "export",
     "features",
     "guarded",
     "import_binance_ws",
     "label",
     "load_config",
+    "load_fitted",
     "load_model",
     "replay",
     "run_stepped",
     "save_config",
     "save_model",
+    "sweep",
+    "sweep_far",
     "synthetic_market",
+    "tune",
+    "verify",
 ]
 
 

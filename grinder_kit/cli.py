@@ -19,20 +19,19 @@ from grinder_kit import __version__
 from grinder_kit.errors import (
     ConfigError,
     ConnectivityError,
-    DataError,
     GrinderError,
     NotArmedError,
     SessionError,
     SessionLostError,
 )
+from grinder_kit.model.whole_file import draft
 
 if TYPE_CHECKING:
     from grinder_kit.market.source import Market
-    from grinder_kit.model.config import Config
     from grinder_kit.model.section import InvalidConfigError
     from grinder_kit.simulation.result import Result
 
-DONE, DAMAGED, BAD_INPUT, REFUSED, UNREACHABLE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+DONE, DAMAGED, DIFFERS, BAD_INPUT, REFUSED, UNREACHABLE, BUG, INTERRUPTED = 0, 1, 1, 2, 3, 4, 70, 130
 
 app = typer.Typer(
     name="grinder",
@@ -140,7 +139,9 @@ def demo(
         result = run(market, config, progress=bar.update)
     page, file = out / "report.html", out / "grid.toml"
     _report(result, market, page)
-    _save(config, result, f"synthetic seed={seed} minutes={minutes:g}", file)
+    from grinder_kit.tuning.export import export
+
+    export(result, file, trace=False, overwrite=True)
     if as_json:
         _print_json(result.to_json())
         return
@@ -213,10 +214,13 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Run a grid on a recorded market."""
+    from grinder_kit.model.config_diff import edits
     from grinder_kit.model.config_file import apply_overrides, load_config
     from grinder_kit.model.section import InvalidConfigError
 
-    whole = apply_overrides(load_config(config), changes or ())
+    whole = load_config(config)
+    _say(*(f"note: {config} was edited after its export: {change}" for change in edits(whole)))
+    whole = apply_overrides(whole, changes or ())
     name = data or whole.provenance.market
     if name is None:
         raise ConfigError(f"{config}: names no market; pass --data RECORDING")
@@ -239,8 +243,81 @@ def replay(
     if whole.provenance.digest is not None and not changes:
         same = "the same as" if whole.provenance.digest == result.digest else "another than"
         typer.echo(f"{'':30}{same} the digest in {config}")
+        if whole.provenance.digest != result.digest:
+            typer.echo(f"{'':30}`grinder verify {config} --data ...` says what differs")
     if report is not None:
         typer.echo(f"{'report':30}{report}")
+
+
+@app.command()
+def tune(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration file (TOML): what is not varied.")],
+    space: Annotated[Path, typer.Option(metavar="FILE", help="The space (TOML): levels = { from = 3, to = 30 }, ...")],
+    data: Annotated[str, typer.Option(metavar="REC", help="A recording, a folder, or 'synthetic seed=7 minutes=30'.")],
+    trials: Annotated[
+        int | None, typer.Option(help="By default 200, or all combinations where there are fewer.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(metavar="NAME,...", help="net, drawdown, inventory, fill_rate; one or several.")
+    ] = "net",
+    design: Annotated[str, typer.Option(help="tpe learns from earlier trials; random; grid.")] = "tpe",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same trials.")] = 0,
+    test: Annotated[float, typer.Option(help="Share of the time that judges, at the end.")] = 0.4,
+    storage: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the trials here; the same call goes on where it stopped.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search grids on the first part of a market, and judge them on the rest; Ctrl-C keeps what is done."""
+    from grinder_kit.market.naming import open_market
+    from grinder_kit.model.config_file import load_config
+    from grinder_kit.tuning.space import Space
+
+    base, choices, market = load_config(config), Space.from_file(space), open_market(data)
+    from grinder_kit.tuning.tune import tune as search
+
+    study = search(
+        market,  # type: ignore[arg-type]  # what has a name can be split
+        base,
+        choices,
+        trials=trials,
+        objective=[name.strip() for name in objective.split(",")],
+        seed=seed,
+        design=design,
+        test=test,
+        storage=storage,
+        progress=sys.stderr.isatty(),
+    )
+    if as_json:
+        _print_json(study.to_json())
+    else:
+        typer.echo(str(study))
+    if study.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def verify(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An exported configuration file (TOML).")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REC", help="The data of its export: a recording, a folder, or 'synthetic seed=7 minutes=30'."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether an exported grid still does what it did; exit code 1 where it does not."""
+    from grinder_kit.tuning.verify import verify as compare
+
+    with _bar("replaying", " events") as bar:
+        found = compare(config, data, progress=bar.update)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        typer.echo(str(found))
+    if not found.same:
+        raise typer.Exit(DIFFERS)
 
 
 @app.command()
@@ -296,12 +373,13 @@ def run_(
     ] = None,
 ) -> None:
     """Run a session until it is stopped; Ctrl-C withdraws its orders and ends it, a second one hurries."""
-    from grinder_kit.model.config_file import apply_overrides, load_config
+    from grinder_kit.model.config_file import apply_overrides, load_exported
+
+    whole = apply_overrides(load_exported(config), changes or ())
     from grinder_kit.session.client import Session
     from grinder_kit.session.guard import Policy
     from grinder_kit.session.runner import RunOptions, run
 
-    whole = apply_overrides(load_config(config), changes or ())
     # The same checks as in a notebook, before anything is touched.
     session = Session(
         whole, mode=mode, market=market, name=name, speed=speed, policy=policy, grace_s=grace, patience_s=patience
@@ -427,17 +505,20 @@ def fit(
 ) -> None:
     """Fit the fill model on the first part of a market, and score it on the rest beside simpler ones."""
     from grinder_kit.fillprob.evaluation import evaluate
-    from grinder_kit.fillprob.model_file import save_model
+    from grinder_kit.fillprob.model_file import load_fitted, save_model
     from grinder_kit.market.naming import open_market
 
     found = evaluate(open_market(data), fraction=fraction, queue=queue)
     if out is not None:
-        with _draft(out) as draft:
-            save_model(found.model, draft)
+        with draft(out) as part:
+            save_model(found.model, part, markout=found.markout)
     if as_json:
         _print_json(found.to_json())
-    else:
-        typer.echo(str(found) if out is None else f"{found}\nmodel  {out}")
+        return
+    typer.echo(str(found))
+    if out is not None:
+        named = f'[fill_model]\nfile = "{out}"\nsha256 = "{load_fitted(out).sha256}"'
+        typer.echo(f"model  {out}; in a configuration (the path counts from its folder):\n\n{named}")
 
 
 # --- what commands share ---------------------------------------------------------------------------------------------
@@ -475,30 +556,8 @@ def _report(result: Result, market: Market | None, target: Path) -> None:
     if market is not None:
         with _bar("other queue models", " events") as bar:
             others = fill_sensitivity(market, result.config, known=result, progress=bar.update)
-    with _draft(target) as draft:
-        write(result, draft, sensitivity=others)
-
-
-def _save(config: Config, result: Result, market: str, target: Path) -> None:
-    from grinder_kit.model.config import Provenance
-    from grinder_kit.model.config_file import save_config
-
-    provenance = Provenance(market=market, digest=result.digest, version=__version__)
-    save_config(config.replace(provenance=provenance), target)
-
-
-@contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """Give a temporary name beside `target` that becomes it when all went well, and is gone otherwise."""
-    if target.is_dir():
-        raise DataError(f"{target}: is a folder; name a file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    try:
-        yield draft
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(target) as part:
+        write(result, part, sensitivity=others)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 
 from grinder_kit import __version__, cli
 from grinder_kit.errors import ConnectivityError, DataError, NotArmedError
+from tests.quiet import complaints
 
 GRID = '[grid]\nspacing_bps = 8\nsize = "0.002"\n'
 
@@ -23,7 +24,7 @@ def grinder(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str
         cli.main([str(arg) for arg in args])
     out, err = capsys.readouterr()
     assert isinstance(stop.value.code, int)
-    return stop.value.code, out, err
+    return stop.value.code, out, complaints(err)
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +66,14 @@ def test_help_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:
             "--set grid.size: size is 0.00005, off the lot",
         ),
         (["import", "binance", "x.gz", "-o", "{tmp}/x.parquet"], "unknown format 'binance'; did you mean"),
+        (
+            ["tune", "{tmp}/grid.toml", "--space", "{tmp}/torn.toml", "--data", "synthetic minutes=1"],
+            "torn.toml: ",
+        ),
+        (
+            ["tune", "{tmp}/grid.toml", "--space", "{tmp}/nope.toml", "--data", "synthetic minutes=1"],
+            "nope.toml: no such file; a space holds lines like",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_code_2(
@@ -140,20 +149,6 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert (code, err) == (0, "")
     assert {"trades", "position", "fee", "equity", "digest"} <= result.keys()
     assert json.loads(grinder(capsys, *args, "--set", "execution.entry_ms=500")[1])["digest"] != result["digest"]
-
-
-def test_draft_becomes_the_file_only_when_all_went_well(tmp_path: Path) -> None:
-    """A report that fails half-way leaves the old one, and no draft."""
-    target = tmp_path / "deep" / "x.html"
-    with cli._draft(target) as draft:
-        draft.write_text("whole")
-    with pytest.raises(RuntimeError), cli._draft(target) as draft:
-        draft.write_text("half")
-        raise RuntimeError
-    assert target.read_text() == "whole"
-    assert list(target.parent.iterdir()) == [target]
-    with pytest.raises(DataError, match="is a folder"), cli._draft(tmp_path):
-        pass
 
 
 def test_reader_that_has_seen_enough_is_no_error() -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 
+from grinder_kit.decision import rules
 from grinder_kit.decision.reason import Reason
 from grinder_kit.errors import ConfigError
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.section import did_you_mean
 
 DAY_NS = 24 * 3600 * 1_000_000_000
+#: What the codes of `rules.venue_refuses` and `rules.level_refuses` are called.
+REASONS = {
+    rules.NOT_POSITIVE: Reason.PRICE_NOT_POSITIVE,
+    rules.OUT_OF_RANGE: Reason.PRICE_BAND,
+    rules.BELOW_BAND: Reason.PRICE_BAND,
+    rules.ABOVE_BAND: Reason.PRICE_BAND,
+    rules.TOO_SMALL: Reason.MIN_QUANTITY,
+    rules.TOO_LARGE: Reason.MAX_QUANTITY,
+    rules.TOO_CHEAP: Reason.MIN_NOTIONAL,
+    rules.SAME_PRICE: Reason.SAME_PRICE,
+    rules.CROSSES: Reason.WOULD_CROSS,
+    rules.NO_ROOM: Reason.MAX_ORDERS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +33,8 @@ class Constraints:
     """An instrument's limits in whole ticks and lots; None where the venue sets none.
 
     `min_value`: minimum notional in tick-lots for spot and linear instruments, in lots for inverse ones (whose
-    contracts have a fixed value in quote). `band_down`, `band_up`: lowest and highest price over mid, as a fraction.
+    contracts have a fixed value in quote). `band_down`, `band_up`: lowest and highest price over mid, as a fraction. `numbers`:
+    all of it, as `rules.venue_refuses` takes it.
     """
 
     min_lots: int
@@ -31,6 +46,10 @@ class Constraints:
     band_down: tuple[int, int] | None
     band_up: tuple[int, int] | None
     max_orders: int | None
+    numbers: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", self._numbers())
 
     @classmethod
     def of(cls, instrument: Instrument) -> Constraints:
@@ -58,25 +77,40 @@ class Constraints:
 
     def refuse(self, ticks: int, lots: int, mid2: int) -> tuple[Reason, str] | None:
         """Return why the venue would refuse an order at `ticks` for `lots`, or None; `mid2` is mid in half ticks."""
-        if ticks <= 0:
-            return Reason.PRICE_NOT_POSITIVE, f"{ticks} ticks"
-        if ticks < self.min_ticks or (self.max_ticks is not None and ticks > self.max_ticks):
-            return Reason.PRICE_BAND, f"{ticks} ticks, allowed {self.min_ticks} to {self.max_ticks or 'any'}"
-        if self.band_down is not None and ticks * 2 * self.band_down[1] < mid2 * self.band_down[0]:
-            return (
-                Reason.PRICE_BAND,
-                f"{ticks * 2 / mid2:.4f} of mid, at least {self.band_down[0] / self.band_down[1]:g}",
-            )
-        if self.band_up is not None and ticks * 2 * self.band_up[1] > mid2 * self.band_up[0]:
-            return Reason.PRICE_BAND, f"{ticks * 2 / mid2:.4f} of mid, at most {self.band_up[0] / self.band_up[1]:g}"
-        if lots < self.min_lots:
-            return Reason.MIN_QUANTITY, f"{lots} lots, at least {self.min_lots}"
-        if self.max_lots is not None and lots > self.max_lots:
-            return Reason.MAX_QUANTITY, f"{lots} lots, at most {self.max_lots}"
+        code = rules.venue_refuses(ticks, lots, mid2, self.numbers)
+        return None if code == rules.FINE else (REASONS[code], self._detail(code, ticks, lots, mid2))
+
+    def _detail(self, code: int, ticks: int, lots: int, mid2: int) -> str:
+        if code == rules.NOT_POSITIVE:
+            return f"{ticks} ticks"
+        if code == rules.OUT_OF_RANGE:
+            return f"{ticks} ticks, allowed {self.min_ticks} to {self.max_ticks or 'any'}"
+        if code == rules.BELOW_BAND and self.band_down is not None:
+            return f"{ticks * 2 / mid2:.4f} of mid, at least {self.band_down[0] / self.band_down[1]:g}"
+        if code == rules.ABOVE_BAND and self.band_up is not None:
+            return f"{ticks * 2 / mid2:.4f} of mid, at most {self.band_up[0] / self.band_up[1]:g}"
+        if code == rules.TOO_SMALL:
+            return f"{lots} lots, at least {self.min_lots}"
+        if code == rules.TOO_LARGE:
+            return f"{lots} lots, at most {self.max_lots}"
         value = lots if self.value_in_lots else ticks * lots
-        if value < self.min_value:
-            return Reason.MIN_NOTIONAL, f"{value / self.min_value:.2f} of the minimum notional"
-        return None
+        return f"{value / self.min_value:.2f} of the minimum notional"
+
+    def _numbers(self) -> tuple[int, ...]:
+        down, up = self.band_down or (0, 0), self.band_up or (0, 0)
+        values = {
+            rules.MIN_LOTS: self.min_lots,
+            rules.MAX_LOTS: rules.NO_LIMIT if self.max_lots is None else self.max_lots,
+            rules.MIN_TICKS: self.min_ticks,
+            rules.MAX_TICKS: rules.NO_LIMIT if self.max_ticks is None else self.max_ticks,
+            rules.MIN_VALUE: self.min_value,
+            rules.VALUE_IN_LOTS: int(self.value_in_lots),
+            rules.BAND_DOWN: down[0],
+            rules.BAND_DOWN_OF: down[1],
+            rules.BAND_UP: up[0],
+            rules.BAND_UP_OF: up[1],
+        }
+        return tuple(values[column] for column in range(rules.LIMITS))
 
 
 def _ceil(value: Decimal) -> int:

@@ -91,9 +91,14 @@ class LevelEconomics:
         return self.markout_bps.line(1.0, profit_bps(self.edge_bps, self.fees_bps))
 
     @property
+    def value_bps(self) -> Interval:
+        """Expected value of one try, bps of its notional."""
+        return self.fill_prob.times(self.profit_bps)
+
+    @property
     def value(self) -> Interval:
         """Expected value of one try, in `asset`."""
-        return self.fill_prob.times(self.profit_bps).line(self.size / 10_000)
+        return self.value_bps.line(self.size / 10_000)
 
     @property
     def per_hour(self) -> Interval:

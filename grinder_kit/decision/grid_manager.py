@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from grinder_kit.decision import economics
-from grinder_kit.decision.constraints import Constraints
+from grinder_kit.decision import economics, rules
+from grinder_kit.decision.constraints import REASONS, Constraints
 from grinder_kit.decision.ladder import geometric_level, lattice_first, linear_level, skewed_centre
 from grinder_kit.decision.planner import Plan
 from grinder_kit.decision.reason import Reason
@@ -112,13 +112,14 @@ class GridManager:
         self.refusals: tuple[Refusal, ...] = ()
         self._constraints = Constraints.of(instrument)
         if isinstance(fill_probability, FillModel):
-            _check_horizon(config, fill_probability)
+            check_horizon(config, fill_probability)
             self._fill_probability = of_model(fill_probability)
         else:
             self._fill_probability = of_steps(fill_probability)
         self._markout = markout
         self._fees_bps = 2 * (execution or ExecutionConfig()).maker_fee_bps
         self._throttle = config.throttle_factor
+        self._banded = instrument.band_down is not None or instrument.band_up is not None
         # Prices of the last plan, and the outermost ones.
         self._ladder: tuple[Plan, tuple[int, ...], tuple[int, ...], frozenset[int]] | None = None
         self._last: tuple[object, tuple[tuple[Level, ...], tuple[Refused, ...]]] | None = None
@@ -202,9 +203,13 @@ class GridManager:
             prices = buys + sells
             self._ladder = plan, buys, sells, frozenset((min(prices), max(prices))) if prices else frozenset()
         _, buys, sells, outermost = self._ladder
-        crossing = _leading(buys, lambda ticks: ticks >= book.ask), _leading(sells, lambda ticks: ticks <= book.bid)
+        crossing = _leading(1, buys, book), _leading(-1, sells, book)
         shape = (buys, sells, crossing, plan.sizes, plan.mode, off)
-        if self._last is not None and self._last[0] == shape and self._in_band(outermost, plan, book):
+        if (
+            self._last is not None
+            and self._last[0] == shape
+            and (not self._banded or self._in_band(outermost, plan, book))
+        ):
             return self._last[1]
         answer = self._levels(plan, book, off)
         # For the same prices, without a fill filter, only the touch (how many levels cross) and the venue's price bands can
@@ -214,10 +219,8 @@ class GridManager:
         return answer
 
     def _in_band(self, prices: frozenset[int], plan: Plan, book: Book) -> bool:
-        lots, mid2 = max(plan.sizes), book.bid + book.ask
-        return all(
-            (self._constraints.refuse(ticks, lots, mid2) or (None,))[0] is not Reason.PRICE_BAND for ticks in prices
-        )
+        lots, mid2, limits = max(plan.sizes), book.bid + book.ask, self._constraints.numbers
+        return all(rules.venue_refuses(ticks, lots, mid2, limits) not in _OUTSIDE for ticks in prices)
 
     def _levels(
         self, plan: Plan, book: Book, off: tuple[tuple[Reason, str] | None, tuple[Reason, str] | None]
@@ -234,9 +237,7 @@ class GridManager:
                 if plan.mode is GridMode.THROTTLE:
                     lots = int(lots * self._throttle)
                 prob: float | None = None
-                why = side_off or self._check(book, side, ticks, lots, last)
-                if why is None and len(quoted) >= room:
-                    why = Reason.MAX_ORDERS, f"{room} orders allowed"
+                why = side_off or self._check(book, side, ticks, lots, last, len(quoted), room)
                 if why is None and self.config.min_fill_prob > 0:
                     prob, why = self._likely(book, key, side, ticks)
                 if why is not None:
@@ -255,7 +256,7 @@ class GridManager:
     def _side_off(self, mode: GridMode, side: int, inventory: int | None) -> tuple[Reason, str] | None:
         if (mode is GridMode.UNI_LONG and side < 0) or (mode is GridMode.UNI_SHORT and side > 0):
             return Reason.MODE_OFF, str(mode)
-        if inventory is not None and self._limit is not None and side * inventory >= self._limit:
+        if inventory is not None and self._limit is not None and rules.side_full(side, inventory, self._limit):
             return Reason.POSITION_LIMIT, f"position {inventory} lots, limit {self._limit}"
         return None
 
@@ -269,37 +270,47 @@ class GridManager:
         rule = geometric_level if plan.geometric else linear_level
         return tuple(rule(centre2, plan.spacing_tenths, number, side) for number in range(1, count + 1))
 
-    def _check(self, book: Book, side: int, ticks: int, lots: int, last: int) -> tuple[Reason, str] | None:
+    def _check(
+        self, book: Book, side: int, ticks: int, lots: int, last: int, quoted: int, room: int
+    ) -> tuple[Reason, str] | None:
         venue = self._constraints.refuse(ticks, lots, book.bid + book.ask)
         if venue is not None:
             return venue
-        if ticks == last:
-            return Reason.SAME_PRICE, "closer together than one tick"
-        if (ticks >= book.ask) if side > 0 else (ticks <= book.bid):
-            return Reason.WOULD_CROSS, f"the market has reached {ticks} ticks"
-        return None
+        code = rules.level_refuses(ticks, last, rules.crosses(side, ticks, book.bid, book.ask), quoted, room)
+        if code == rules.FINE:
+            return None
+        detail = {
+            rules.SAME_PRICE: "closer together than one tick",
+            rules.CROSSES: f"the market has reached {ticks} ticks",
+            rules.NO_ROOM: f"{room} orders allowed",
+        }
+        return REASONS[code], detail[code]
 
     def _likely(self, book: Book, key: str, side: int, ticks: int) -> tuple[float | None, tuple[Reason, str] | None]:
         features = book.features
         if features is None:
             return None, (Reason.FEATURE_WARMUP, "no features")
         mid2 = book.bid + book.ask
-        distance = (mid2 - 2 * ticks) * side / mid2 * 10_000
+        distance = rules.distance_bps(side, ticks, mid2)
         prob = self._fill_probability(features, side, distance, self.config.fill_horizon_s)
         if prob is None:
             return None, (Reason.FEATURE_WARMUP, "volatility unknown")
-        least = self.config.min_fill_prob
-        if prob < least and self.config.fill_prob_hysteresis and level_id(key) in self.orders:
-            least -= self.config.fill_prob_hysteresis
+        config = self.config
+        stands = prob < config.min_fill_prob and config.fill_prob_hysteresis > 0 and level_id(key) in self.orders
+        least = rules.least_probability(config.min_fill_prob, config.fill_prob_hysteresis, stands)
         if prob < least:
             return prob, (Reason.FILL_PROB, f"{prob:.2f} < {least:.2f}")
         return prob, None
 
 
-def _leading(prices: tuple[int, ...], crosses: Callable[[int], bool]) -> int:
+#: Codes of `rules.venue_refuses` that depend on where mid is, or on the price alone.
+_OUTSIDE = (rules.OUT_OF_RANGE, rules.BELOW_BAND, rules.ABOVE_BAND)
+
+
+def _leading(side: int, prices: tuple[int, ...], book: Book) -> int:
     """Return how many of the nearest levels cross."""
     count = 0
-    while count < len(prices) and crosses(prices[count]):
+    while count < len(prices) and rules.crosses(side, prices[count], book.bid, book.ask):
         count += 1
     return count
 
@@ -317,7 +328,14 @@ def explain_empty(refused: tuple[Refused, ...]) -> str:
     )
 
 
-def _check_horizon(config: GridConfig, model: FillModel) -> None:
+def check_horizon(config: GridConfig, model: FillModel) -> None:
+    """Refuse a horizon of which a model's data do not speak.
+
+    Raises
+    ------
+    ConfigError
+        For a `fill_horizon_s` beyond the model's span.
+    """
     if config.min_fill_prob > 0 and config.fill_horizon_s > model.span_s:
         raise ConfigError(
             f"fill_horizon_s is {config.fill_horizon_s:g}, and the data of model {model.name} span {model.span_s:,.0f} s; write "

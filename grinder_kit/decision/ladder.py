@@ -18,10 +18,12 @@ def skewed_centre(centre2: int, skew_tenths: int) -> int:
 
 
 def skew_at(inventory: int, limit: int, skew_tenths_at_limit: int) -> int:
-    """Return the skew in tenths of a bp against a position of `inventory` lots: negative when long, 0 when flat.
+    """Return the skew in tenths of a bp against a position of `inventory` lots: negative when long, 0 when flat or without a limit.
 
     A position beyond its limit skews no further than one at the limit.
     """
+    if limit <= 0:
+        return 0
     held = min(abs(inventory), limit)
     size = skew_tenths_at_limit * held // limit
     return -size if inventory > 0 else size

@@ -100,9 +100,8 @@ class _Configured:
         self._last: tuple[int, int, Plan] | None = None
 
     def _skew(self, inventory: int) -> int:
-        if not self._limit or not self._config.skew_tenths:
-            return 0
-        return skew_at(inventory, self._limit, self._config.skew_tenths)
+        tenths = self._config.skew_tenths
+        return skew_at(inventory, self._limit or 0, tenths) if tenths else 0
 
     def _at(self, centre2: int, skew: int, *, fresh: bool = False) -> Plan:
         if self._last is not None and self._last[:2] == (centre2, skew):

@@ -30,8 +30,9 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-from grinder_kit.decision.ladder import UNIT
+from grinder_kit.decision import rules as rule
 from grinder_kit.decision.reason import Reason
+from grinder_kit.decision.rules import standing
 
 
 class Action(StrEnum):
@@ -142,23 +143,21 @@ def route_standing(
     may_increase: bool,
 ) -> tuple[Action, Reason]:
     """Decide about a level and the order under its key, where nothing stands in the way: rows 7 to 11."""
-    moved = abs(ticks - own_ticks)
-    if moved <= tolerance_ticks and abs(lots - own_lots) <= 1:
-        return _CONFORMS
-    if not may_amend or lots <= own_filled or (not may_increase and (lots > own_lots or moved > 0)):
-        return _AMEND_UNSAFE
-    if moved == 0:
-        return _QUANTITY_CHANGED
-    if moved * UNIT <= threshold_tenths * own_ticks:
-        return _SMALL_MOVE
-    return _LARGE_MOVE
+    return _STANDING[
+        standing(
+            ticks, lots, own_ticks, own_lots, own_filled, tolerance_ticks, threshold_tenths, may_amend, may_increase
+        )
+    ]
 
 
-_CONFORMS = Action.NOOP, Reason.CONFORMS
-_AMEND_UNSAFE = Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE
-_QUANTITY_CHANGED = Action.AMEND, Reason.QUANTITY_CHANGED
-_SMALL_MOVE = Action.AMEND, Reason.SMALL_MOVE
-_LARGE_MOVE = Action.CANCEL_REPLACE, Reason.LARGE_MOVE
+#: What the codes of `rules.standing` mean.
+_STANDING = (
+    (Action.NOOP, Reason.CONFORMS),
+    (Action.CANCEL_REPLACE, Reason.AMEND_UNSAFE),
+    (Action.AMEND, Reason.QUANTITY_CHANGED),
+    (Action.AMEND, Reason.SMALL_MOVE),
+    (Action.CANCEL_REPLACE, Reason.LARGE_MOVE),
+)
 
 
 def route_ladder(
@@ -216,6 +215,7 @@ def route_ladder(
     tolerance, threshold, amends = rules
     supported, increase, left = amends
     clear = gates.running and not gates.stale
+    outcomes, conforms = _STANDING, _STANDING[rule.CONFORMS]
     moving: list[OrderLike] = []  # orders that are to be amended or replaced
     for level in levels:
         key, side, ticks, lots = level.key, level.side, level.ticks, level.lots
@@ -236,15 +236,18 @@ def route_ladder(
         elif refuse is not None and (why := refuse(level, own)) is not None:
             action, reason = Action.BLOCK, why
         elif own is not None:
-            moved = ticks - own.ticks
-            if -tolerance <= moved <= tolerance and -1 <= lots - own.lots <= 1:  # row 7, at most levels of most steps
-                out.append(new(Decision, (key, side, ticks, lots, *_CONFORMS, own)))
+            own_ticks, own_lots = own.ticks, own.lots
+            if ticks == own_ticks and lots == own_lots:  # as most levels of most steps
+                out.append(new(Decision, (key, side, ticks, lots, *conforms, own)))
                 continue
-            moving.append(own)
-            action, reason = route_standing(
-                ticks, lots, own.ticks, own.lots, own.filled, tolerance, threshold,
-                supported and own.amends < left, increase,
-            )  # fmt: skip
+            action, reason = outcome = outcomes[
+                standing(
+                    ticks, lots, own_ticks, own_lots, own.filled, tolerance, threshold,
+                    supported and own.amends < left, increase,
+                )
+            ]  # fmt: skip
+            if outcome is not conforms:
+                moving.append(own)
         elif ticks in (prices := {o.ticks for o in orders.values()} if prices is None else prices):
             action, reason = Action.BLOCK, Reason.PRICE_OCCUPIED
         elif rebuilding:
@@ -269,16 +272,18 @@ def _apart(
     under_way = moving + gone
     lowest_sell = min([order.ticks for order in under_way if order.side < 0], default=1 << 62)
     highest_buy = max([order.ticks for order in under_way if order.side > 0], default=-1)
-    staying = {order.ticks for order in orders.values()}.difference([order.ticks for order in under_way])
-    amend = Action.AMEND  # looking a member of an enum up is slow
+    staying: set[int] = set()
+    if len(under_way) < len(orders):
+        staying = {order.ticks for order in orders.values()}.difference([order.ticks for order in under_way])
+    amend, waits, fine = Action.AMEND, rule.amend_waits, rule.FINE  # looking a member of an enum up is slow
     for at, decision in enumerate(decisions):
         if decision.action is not amend or decision.order is None:
             continue
         ticks = decision.ticks
-        if ticks >= lowest_sell if decision.side > 0 else ticks <= highest_buy:
-            decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.OWN_CROSS)
-        elif staying and ticks != decision.order.ticks and ticks in staying:
-            decisions[at] = decision._replace(action=Action.BLOCK, reason=Reason.PRICE_OCCUPIED)
+        why = waits(decision.side, ticks, decision.order.ticks, lowest_sell, highest_buy, ticks in staying)
+        if why != fine:
+            reason = Reason.OWN_CROSS if why == rule.OWN_CROSS else Reason.PRICE_OCCUPIED
+            decisions[at] = decision._replace(action=Action.BLOCK, reason=reason)
     return decisions
 
 
@@ -292,11 +297,12 @@ def in_steps(decisions: Sequence[Decision]) -> tuple[list[Decision], ...]:
     towards it, new orders. Each step is sent when the one before it is confirmed.
     """  # noqa: D205
     cancels = [d for d in decisions if d.action in (Action.CANCEL, Action.CANCEL_REPLACE)]
-    amends = [d for d in decisions if d.action is Action.AMEND]
-    away = [d for d in amends if d.order is not None and (d.ticks - d.order.ticks) * d.side <= 0]
-    towards = [d for d in amends if d.order is not None and (d.ticks - d.order.ticks) * d.side > 0]
+    away: list[Decision] = []
+    towards: list[Decision] = []
+    for d in decisions:
+        if d.action is Action.AMEND and d.order is not None:
+            (towards if rule.towards(d.side, d.ticks, d.order.ticks) else away).append(d)
     places = [d for d in decisions if d.action is Action.PLACE]
-    # Away from the other side, the outermost leaves first; towards it, the nearest does: no order steps onto the next one.
-    away.sort(key=lambda d: d.side * d.ticks)
-    towards.sort(key=lambda d: -d.side * d.ticks)
+    away.sort(key=lambda d: rule.turn(d.side, d.ticks, False))
+    towards.sort(key=lambda d: rule.turn(d.side, d.ticks, True))
     return cancels, away, towards, places

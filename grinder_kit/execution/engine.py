@@ -12,8 +12,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from grinder_kit.decision import rules
 from grinder_kit.decision.constraints import Constraints
 from grinder_kit.decision.exit import Exit, exit_order
 from grinder_kit.decision.grid_manager import (
@@ -82,6 +83,9 @@ from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import InFlight, OrderState, OrderType, Side
 from grinder_kit.model.section import InvalidConfigError, Problem
 
+if TYPE_CHECKING:
+    from grinder_kit.fillprob.markout import MarkoutModel
+
 #: States in which a broken limit kills. While a session flattens none does: that would leave it with its position.
 _WATCHED = (RunState.RUNNING, RunState.PAUSED)
 #: The keys of exits; no level of a plan has them.
@@ -147,6 +151,8 @@ class ExecutionEngine:
         Fills and round trips that are held in memory (see FillTracker); None holds all.
     model : FillModel, optional
         What `grid.min_fill_prob` is held against; the specification's heuristic by default.
+    markout : MarkoutModel, optional
+        What a fill costs beyond fees; it enters what levels are worth, not what is done.
     planner, manager, position : optional
         Another planner, another manager, another source of the position.
 
@@ -181,7 +187,7 @@ class ExecutionEngine:
     Raises
     ------
     ConfigError
-        For a limit off the lot.
+        For a limit off the lot; for a configuration that names a fitted model, where none is given.
     """
 
     def __init__(
@@ -196,6 +202,7 @@ class ExecutionEngine:
         reduce_only: bool = False,
         keep: int | None = None,
         model: FillModel | None = None,
+        markout: MarkoutModel | None = None,
         planner: GridPlanner | None = None,
         manager: GridManager | None = None,
         position: PositionSource | None = None,
@@ -231,7 +238,11 @@ class ExecutionEngine:
         self._recheck = False  # limits may have become too tight for what rests
         self._taken_lots = 0  # whole lots that fees in base have taken out of the position
         self._made_here = planner is None and manager is None
-        self._model = model
+        if config.fill_model is not None and model is None:
+            raise ConfigError(
+                "the configuration names a fill model; give what fitted_for(config) returns, or take it out"
+            )
+        self._model, self._markout = model, markout
         self.planner = planner or planner_for(config.grid, instrument)
         self.manager = manager or self._new_manager(config)
         self.manager.orders = LiveOrders(self.orders, instrument)
@@ -259,7 +270,9 @@ class ExecutionEngine:
 
     def _new_manager(self, config: Config) -> GridManager:
         model = self._model or step_probability
-        return GridManager(config.grid, self.instrument, execution=config.execution, fill_probability=model)
+        return GridManager(
+            config.grid, self.instrument, execution=config.execution, fill_probability=model, markout=self._markout
+        )
 
     def check_update(self, config: Config) -> None:
         """Refuse a configuration that this session cannot take while it runs.
@@ -657,7 +670,8 @@ class ExecutionEngine:
         stays: set[str] = set()
         if not reached and reset is ResetAction.NONE and not self._awaited:
             if self._ttl_ns is not None:
-                withdraw = {o.key: Reason.TTL_EXPIRED for o in self.orders if self._expired(o, now_ns)}
+                ttl_ns, expired = self._ttl_ns, rules.expired
+                withdraw = {o.key: Reason.TTL_EXPIRED for o in self.orders if expired(o.sent_ns, now_ns, ttl_ns)}
             return withdraw, stays
         by_key = {level.key: level for level in quoted}
         tolerance = self._rules.tolerance_ticks
@@ -676,10 +690,14 @@ class ExecutionEngine:
         return withdraw, stays
 
     def _expired(self, order: OwnOrder, now_ns: int) -> bool:
-        return self._ttl_ns is not None and now_ns - order.sent_ns >= self._ttl_ns
+        return self._ttl_ns is not None and rules.expired(order.sent_ns, now_ns, self._ttl_ns)
 
     def _conforms(self, order: OwnOrder, level: Level) -> bool:
-        return abs(order.ticks - level.ticks) <= self._rules.tolerance_ticks and abs(order.lots - level.lots) <= 1
+        tolerance = self._rules.tolerance_ticks
+        code = rules.standing(
+            level.ticks, level.lots, order.ticks, order.lots, order.filled, tolerance, 0, False, False
+        )
+        return code == rules.CONFORMS
 
     # --- from decisions to commands ---------------------------------------------------------------------------------
 

@@ -105,6 +105,8 @@ class Shell:
     ----------
     failure : BaseException or None
         What nobody foresaw; the session has been killed by it.
+    on_step : callable or None
+        Told each event, the commands that the engine asked for, and the time (ns), before they are carried out; it must not raise.
     alerts : AlertManager
         What a person must hear of: in the log, and in the journal.
     syncer : PositionSyncer
@@ -138,6 +140,7 @@ class Shell:
         self.market = market
         self.clock = clock
         self.journal = journal
+        self.on_step: Callable[[Event, tuple[Command, ...], int], None] | None = None
         self.epoch = epoch
         self.failure: BaseException | None = None
         self.router = SmartOrderRouter(port, engine.instrument, router=engine.config.router)
@@ -384,6 +387,8 @@ class Shell:
         except Exception as error:
             self.fail(error)
             return
+        if self.on_step is not None:
+            self.on_step(event, commands, now)
         self.epoch.raise_to(self.engine.epoch)
         if self.journal is not None and not isinstance(event, Tick):
             self.journal.append_event(event, now)

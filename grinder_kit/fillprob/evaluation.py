@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from grinder_kit.errors import DataError
 from grinder_kit.fillprob.first_passage import FirstPassageModel, Parameters
 from grinder_kit.fillprob.labels import LabelSet, as_labels
+from grinder_kit.fillprob.markout import MarkoutModel
 from grinder_kit.fillprob.scoring import Scores
 
 if TYPE_CHECKING:
@@ -26,10 +28,13 @@ class Evaluation:
         Fitted on the train part; its training knows the score.
     scores : Scores
         On the test part, beside heuristic and Kaplan-Meier.
+    markout : MarkoutModel or None
+        What a fill costs, fitted on the train part; None where none of it filled with market after it.
     """
 
     model: FirstPassageModel
     scores: Scores
+    markout: MarkoutModel | None = None
 
     @property
     def training(self) -> Training:
@@ -86,4 +91,8 @@ def evaluate(data: LabelSet | Market, *, fraction: float = FRACTION, queue: str 
     scores = model.score(test, queue=queue)
     assert model.training is not None
     model = replace(model, training=replace(model.training, score=scores.mean(model.name)))
-    return Evaluation(model=model, scores=scores)
+    try:
+        markout = MarkoutModel().fit(train)
+    except DataError:
+        markout = None
+    return Evaluation(model=model, scores=scores, markout=markout)

@@ -171,6 +171,7 @@ def exit_observations(labels: LabelSet) -> Observations:
         watched_s=pairs["watched_s"].to_numpy(),
         block=pairs["block"].cast(pl.Int64).to_numpy(),
         left_out=0,
+        origin=labels.origin,
     )
 
 

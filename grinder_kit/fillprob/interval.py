@@ -70,7 +70,9 @@ def between(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     return low, high
 
 
-def block_mean(values: Floats, block: npt.NDArray[np.int64], weights: Floats | None = None) -> Interval:
+def block_mean(
+    values: Floats, block: npt.NDArray[np.int64], weights: Floats | None = None, *, resamples: int = RESAMPLES
+) -> Interval:
     """Return the mean of values with a block-bootstrap interval.
 
     Values of one block share one market, so blocks are resampled, not values. Fewer than `FEWEST_BLOCKS` show no spread.
@@ -83,6 +85,8 @@ def block_mean(values: Floats, block: npt.NDArray[np.int64], weights: Floats | N
         (n,) block of each.
     weights : ndarray, optional
         (n,); 1 unless given.
+    resamples : int
+        Draws of the bootstrap.
     """
     weights = np.ones(len(values)) if weights is None else weights
     _, group = np.unique(block, return_inverse=True)
@@ -90,7 +94,7 @@ def block_mean(values: Floats, block: npt.NDArray[np.int64], weights: Floats | N
     mean = float(sums.sum() / counts.sum())
     if len(counts) < FEWEST_BLOCKS:
         return Interval(value=mean)
-    times = block_draws(len(counts))
+    times = block_draws(len(counts), resamples)
     total = times @ counts
     drawn = np.divide(times @ sums, total, out=np.full(len(times), mean), where=total > 0)
     low, high = between(drawn)

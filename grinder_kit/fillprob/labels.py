@@ -16,6 +16,7 @@ import polars as pl
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.fillprob.label_options import BAND_SIGMAS, SECOND_NS, LabelOptions
 from grinder_kit.fillprob.label_stream import SCHEMA, LabelStream
+from grinder_kit.fillprob.training import Origin
 from grinder_kit.kernel.simulator import QUEUE_MODELS
 from grinder_kit.model.instrument import Instrument
 
@@ -67,6 +68,11 @@ class LabelSet:
     def symbol(self) -> str:
         """The instrument's symbol."""
         return self.instrument.symbol
+
+    @property
+    def origin(self) -> Origin:
+        """Which market they are of."""
+        return Origin.of(self.instrument, self.market)
 
     @property
     def source_sha256(self) -> tuple[str, ...]:

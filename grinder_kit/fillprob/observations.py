@@ -12,6 +12,7 @@ import polars as pl
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.fillprob.label_options import BAND_SIGMAS, ROUNDING
 from grinder_kit.fillprob.model import Floats, Inputs
+from grinder_kit.fillprob.training import Origin
 from grinder_kit.kernel.simulator import QUEUE_MODELS
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Observations:
         Block of 60 s, for bootstraps.
     left_out : int
         Rows whose inputs were not known (warm-up, a quiet side, no volatility).
+    origin : Origin or None
+        Which market they were in; None where nobody knows.
     """
 
     x: Inputs
@@ -49,6 +52,7 @@ class Observations:
     watched_s: Floats
     block: Ints
     left_out: int
+    origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.ts_ns)
@@ -92,6 +96,11 @@ class Observations:
         return np.asarray(self.x.distance_bps <= BAND_SIGMAS * sigma * np.sqrt(horizon_s))
 
     @property
+    def window_ns(self) -> tuple[int, int]:
+        """Exchange time of the first insertion and of the last that was seen of any."""
+        return int(self.ts_ns[0]), int((self.ts_ns + (self.watched_s * 1e9).astype(np.int64)).max())
+
+    @property
     def sigma(self) -> float:
         """Volatility of the whole, bps per square root of a second: the root of the mean square."""
         return float(np.sqrt(np.mean(self.x.sigma**2)))
@@ -106,6 +115,7 @@ class Observations:
             watched_s=self.watched_s[mask],
             block=self.block[mask],
             left_out=self.left_out,
+            origin=self.origin,
         )
 
 
@@ -156,4 +166,5 @@ def observe(labels: LabelSet, queue: str = "power") -> Observations:
         watched_s=rows["watched_s"].to_numpy(),
         block=rows["block"].cast(pl.Int64).to_numpy(),
         left_out=frame.height - rows.height,
+        origin=labels.origin,
     )

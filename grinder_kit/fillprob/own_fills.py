@@ -13,21 +13,24 @@ start of a spell alone: a grid that follows price closely fills less than any mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.fillprob import label_kernel as lk
-from grinder_kit.fillprob.interval import LEVEL
+from grinder_kit.fillprob.interval import LEVEL, Interval
 from grinder_kit.fillprob.label_options import SECOND_NS, LabelOptions
 from grinder_kit.fillprob.model import FillModel, Floats, Inputs
 from grinder_kit.fillprob.observations import Observations, known
 from grinder_kit.fillprob.scoring import HORIZONS_S, rcll
+from grinder_kit.fillprob.training import Origin
 from grinder_kit.kernel import book as bk
 from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel.feed import Slice, slices
@@ -57,9 +60,25 @@ SCHEMA = pl.Schema(
 )
 #: Upper edges of the bands of distance in a score, bps; the first holds the orders at the touch.
 BANDS_BPS = (0.0, 1.0, 2.0, 5.0, 10.0, math.inf)
+#: A score outside this range is no chance any more.
+SURE_LEVEL = 0.99
+#: Blocks that a tally holds open.
+KEPT_BLOCKS = 1000
 _SURE = 1 - 1e-9  # a model that says 1 would expect infinitely many fills
 _TIMES_S = np.concatenate(([0.0], np.geomspace(1e-3, LONGEST_S, 200)))
 _KNOWN = ("distance_bps", "at_touch", "sigma", "queue_s", "imb_own", "ofi_z", "natr_bps")
+
+
+class Life(NamedTuple):
+    """An order at one price: from when until when (ns), and whether the whole of it had filled then."""
+
+    client_order_id: str
+    side: int
+    ticks: int
+    lots: int
+    start_ns: int
+    end_ns: int
+    whole: bool
 
 
 class ResultLike(Protocol):
@@ -76,6 +95,11 @@ class ResultLike(Protocol):
         ...
 
     @property
+    def amends(self) -> pl.DataFrame:
+        """Every amend that was confirmed."""
+        ...
+
+    @property
     def instrument(self) -> Instrument:
         """What was traded."""
         ...
@@ -83,11 +107,6 @@ class ResultLike(Protocol):
     @property
     def end_ns(self) -> int:
         """When it ended."""
-        ...
-
-    @property
-    def summary(self) -> Mapping[str, Any]:
-        """Its numbers; `amended` is read."""
         ...
 
 
@@ -121,7 +140,7 @@ class OwnFills:
     >>> from grinder_kit.fillprob.first_passage import FirstPassageModel
     >>> market = synthetic_market(seed=7, minutes=3)
     >>> grid = Config(grid=GridConfig(spacing_bps=4, levels=3, size="0.01"))
-    >>> own = OwnFills.of_result(replay(market, grid.replace(**{"router.amend": False})))
+    >>> own = OwnFills.of_result(replay(market, grid))
     >>> score = own.score(FirstPassageModel(), market)
     >>> score.text.startswith("Fills seen ")
     True
@@ -136,24 +155,15 @@ class OwnFills:
 
     @classmethod
     def of_result(cls, result: ResultLike) -> OwnFills:
-        """Return the orders of a replay.
-
-        Raises
-        ------
-        DataError
-            Where orders were amended: a result does not say when, and where they stood before.
-        """
-        amended = result.summary["amended"]
-        if amended:
-            raise DataError(
-                f"{amended:,} amends, and a result does not say when an order moved; replay with router.amend = false, or read a "
-                "session's journal with OwnFills.of_journal"
-            )
-        return cls.of_frames(result.orders, result.fills, result.instrument, end_ns=result.end_ns)
+        """Return the orders of a replay; an amend ends one row and starts another."""
+        return cls.of_frames(result.orders, result.fills, result.instrument, amends=result.amends, end_ns=result.end_ns)
 
     @classmethod
-    def of_frames(cls, orders: pl.DataFrame, fills: pl.DataFrame, instrument: Instrument, *, end_ns: int) -> OwnFills:
-        """Return the orders of two frames as a Result has them; none of them was amended.
+    def of_frames(
+        cls, orders: pl.DataFrame, fills: pl.DataFrame, instrument: Instrument, *, end_ns: int,
+        amends: pl.DataFrame | None = None,
+    ) -> OwnFills:  # fmt: skip
+        """Return the orders of frames as a Result has them.
 
         Parameters
         ----------
@@ -163,30 +173,45 @@ class OwnFills:
         instrument : Instrument
         end_ns : int
             Until when they were watched.
+        amends : DataFrame, optional
+            client_order_id, ts_ns, price_before, quantity_before of each amend that was confirmed, an order's by time. None: no
+            order was amended.
         """
         filled = fills.group_by("client_order_id").agg(
-            pl.col("quantity").sum().alias("traded"), pl.col("ts_ns").max().alias("last_ns"), pl.col("is_maker").all()
+            pl.col("quantity").sum().alias("traded"),
+            pl.col("ts_ns").max().alias("last_ns"),
+            pl.col("ts_ns").filter(~pl.col("is_maker")).min().alias("taken_ns"),
         )
         rested = orders.filter(pl.col("state") != OrderState.REJECTED).join(filled, on="client_order_id", how="left")
+        moves: dict[str, list[_Move]] = {}
+        if amends is not None:
+            wanted = amends.select("client_order_id", "ts_ns", "price_before", "quantity_before")
+            for order_id, *move in wanted.iter_rows():
+                moves.setdefault(order_id, []).append(_Move(*move))
         return cls._of(
-            (row["client_order_id"], Side(row["side"]).sign, instrument.ticks(row["price"]), instrument.lots(row["quantity"]),
-             row["sent_ns"], row["last_ns"] if whole else row["ended_ns"] or end_ns, whole)
+            life
             for row in rested.iter_rows(named=True)
-            if row["is_maker"] is not False  # what took is no order at rest
-            for whole in (row["traded"] is not None and row["traded"] >= row["quantity"],)
-        )  # fmt: skip
+            for life in _lives(row, moves.get(row["client_order_id"], []), instrument, end_ns)
+        )
 
     @classmethod
-    def of_journal(cls, entries: Iterable[EntryLike]) -> OwnFills:
+    def of_journal(cls, entries: Iterable[EntryLike], *, end_ns: int | None = None) -> OwnFills:
         """Return the orders of a journal's entries; an amend ends one row and starts another.
 
-        Those that still rest at its last entry are censored there. What the session itself knows is in its frames only in part:
-        its orders stand in its journal.
+        What the session itself knows is in its frames only in part: its orders stand in its journal.
+
+        Parameters
+        ----------
+        entries : iterable
+            In their order.
+        end_ns : int, optional
+            Until when they were watched: entries of later are not read, and orders that still rest are censored then. By default
+            the time of the last entry.
         """
-        return cls._of(_follow(entries))
+        return cls._of(_follow(entries, end_ns))
 
     @classmethod
-    def _of(cls, lives: Iterable[tuple[str, int, int, int, int, int, bool]]) -> OwnFills:
+    def _of(cls, lives: Iterable[Life]) -> OwnFills:
         rows = [
             (order_id, side, ticks, lots, start, (end - start) / SECOND_NS, whole)
             for order_id, side, ticks, lots, start, end, whole in lives
@@ -254,17 +279,18 @@ class OwnFills:
             watched_s=frame["time_s"].to_numpy(),
             block=(ts - ts[0]) // BLOCK_NS,
             left_out=spells.height - frame.height,
+            origin=Origin.of(market.instrument, market.describe()),
         )
 
-    def score(self, model: FillModel, market: Market, *, spell_s: float = SPELL_S) -> OwnScore:
+    def score(self, model: FillModel, market: Market, *, spell_s: float = SPELL_S, in_sample: bool = False) -> OwnScore:
         """Return how a model does on these orders; see :func:`score_own`.
 
         Raises
         ------
         ConfigError, DataError
-            As :meth:`observe`.
+            As :meth:`observe` and :func:`score_own`.
         """
-        return score_own(model, self.observe(market, spell_s=spell_s))
+        return score_own(model, self.observe(market, spell_s=spell_s), in_sample=in_sample)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -281,12 +307,14 @@ class OwnScore:
         Fills.
     expected : float
         By the model.
-    low, high : float
-        Where the fills should lie in 90 % of cases.
+    spread : float
+        Standard deviation of the fills around what was expected.
     rcll : float
         Right-censored log likelihood a spell; higher is better.
     bands : tuple
         (upper edge in bps, spells, fills seen, fills expected) by distance at the start; the edge 0 holds orders at the touch.
+    in_sample : bool
+        Whether the orders lie in the model's training.
     """
 
     model: str
@@ -294,10 +322,31 @@ class OwnScore:
     left_out: int
     seen: int
     expected: float
-    low: float
-    high: float
+    spread: float
     rcll: float
     bands: tuple[tuple[float, int, int, float], ...]
+    in_sample: bool = False
+
+    def range(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return where the fills should lie in so large a share of cases."""
+        away = NormalDist().inv_cdf((1 + level) / 2) * self.spread
+        return max(0.0, self.expected - away), self.expected + away
+
+    @property
+    def low(self) -> float:
+        """Lower end of the range of 90 %."""
+        return self.range()[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the range of 90 %."""
+        return self.range()[1]
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the fills lie outside the range of 99 %."""
+        low, high = self.range(SURE_LEVEL)
+        return not low <= self.seen <= high
 
     @property
     def inside(self) -> bool:
@@ -311,8 +360,9 @@ class OwnScore:
         return f"Fills seen {self.seen:,} of {self.expected:,.1f} expected; {where} the range"
 
     def __repr__(self) -> str:
+        note = ", seen in training" if self.in_sample else ""
         lines = [
-            f"{self.text} ({self.low:,.1f} to {self.high:,.1f}, 90 %)",
+            f"{self.text} ({self.low:,.1f} to {self.high:,.1f}, 90 %){note}",
             f"  {self.model} on {self.spells:,} spells of own orders, {self.left_out:,} left out (nothing known of their market)",
         ]
         for edge, spells, seen, expected in self.bands:
@@ -321,37 +371,114 @@ class OwnScore:
         return "\n".join(lines)
 
 
-def score_own(model: FillModel, seen: Observations) -> OwnScore:
+def score_own(model: FillModel, seen: Observations, *, in_sample: bool = False) -> OwnScore:
     """Return how many of these orders filled, against how many should have.
 
     The range comes from how far blocks of 60 s are off, and is never narrower than that of independent orders: orders of one
     grid share its market. What lies outside it is too far off for chance.
+
+    Raises
+    ------
+    ConfigError
+        For orders that lie in the model's training, unless `in_sample` accepts them; where nobody knows which market they were in,
+        their time decides.
     """
-    expected = _expected(model, seen)
-    _, group = np.unique(seen.block, return_inverse=True)
-    off = np.bincount(group, seen.filled - expected)
-    total = float(expected.sum())
-    spread = math.sqrt(max(total, float(off @ off)))
-    away = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread
-    cumulative = model.predict(seen.x, HORIZONS_S, extrapolate=True)
-    place = np.searchsorted(BANDS_BPS[1:], seen.x.distance_bps) + 1
-    place[seen.x.at_touch == 1] = 0
-    bands = tuple(
-        (edge, int((place == at).sum()), int(seen.filled[place == at].sum()), float(expected[place == at].sum()))
-        for at, edge in enumerate(BANDS_BPS)
-        if (place == at).any()
-    )
-    return OwnScore(
-        model=model.name,
-        spells=len(seen),
-        left_out=seen.left_out,
-        seen=int(seen.filled.sum()),
-        expected=total,
-        low=max(0.0, total - away),
-        high=total + away,
-        rcll=rcll(cumulative, seen.time_s, seen.filled),
-        bands=bands,
-    )
+    training = model.training
+    seen_before = training is not None and training.overlaps(seen)
+    if training is not None and not in_sample:
+        training.check_unseen(seen, what="own orders", later="such as a replay over market.split(0.6)[1]")
+    tally = Tally(model)
+    tally.add(seen)
+    return tally.score(in_sample=seen_before)
+
+
+class Tally:
+    """Fills seen and fills expected, added up while orders end: the score in bounded memory.
+
+    Parameters
+    ----------
+    model : FillModel
+        What is scored.
+    """
+
+    def __init__(self, model: FillModel) -> None:
+        self.model = model
+        self._spells = self._left_out = self._seen = 0
+        self._expected = self._likelihood = self._squares = 0.0
+        self._off: dict[int, float] = {}  # by block, fills seen less expected
+        self._bands: dict[int, tuple[int, int, float]] = {}
+
+    def add(self, seen: Observations) -> None:
+        """Take spells; a block's may come apart, but not after `KEPT_BLOCKS` later ones."""
+        self._left_out += seen.left_out
+        if not len(seen):
+            return
+        expected = _expected(self.model, seen)
+        blocks, group = np.unique(seen.block, return_inverse=True)
+        for block, off in zip(blocks.tolist(), np.bincount(group, seen.filled - expected).tolist(), strict=True):
+            self._off[block] = self._off.get(block, 0.0) + off
+        while len(self._off) > KEPT_BLOCKS:
+            self._squares += self._off.pop(min(self._off)) ** 2
+        cumulative = self.model.predict(seen.x, HORIZONS_S, extrapolate=True)
+        self._likelihood += rcll(cumulative, seen.time_s, seen.filled) * len(seen)
+        place = np.searchsorted(BANDS_BPS[1:], seen.x.distance_bps) + 1
+        place[seen.x.at_touch == 1] = 0
+        for at in np.unique(place).tolist():
+            spells, fills, sum_expected = self._bands.get(at, (0, 0, 0.0))
+            mine = place == at
+            self._bands[at] = (
+                spells + int(mine.sum()), fills + int(seen.filled[mine].sum()), sum_expected + float(expected[mine].sum()),
+            )  # fmt: skip
+        self._spells += len(seen)
+        self._seen += int(seen.filled.sum())
+        self._expected += float(expected.sum())
+
+    def leave_out(self, spells: int = 1) -> None:
+        """Count spells of whose market nothing was known."""
+        self._left_out += spells
+
+    def score(self, *, in_sample: bool = False) -> OwnScore:
+        """Return the score of what was added."""
+        squares = self._squares + sum(off * off for off in self._off.values())
+        return OwnScore(
+            model=self.model.name,
+            spells=self._spells,
+            left_out=self._left_out,
+            seen=self._seen,
+            expected=self._expected,
+            spread=math.sqrt(max(self._expected, squares)),
+            rcll=self._likelihood / self._spells if self._spells else math.nan,
+            bands=tuple((BANDS_BPS[at], *self._bands[at]) for at in sorted(self._bands)),
+            in_sample=in_sample,
+        )
+
+
+def observed_by(time_s: Floats, filled: npt.NDArray[np.bool_], horizon_s: float) -> Interval:
+    """Return the share that filled within a horizon, with those that were withdrawn before it in their place (Kaplan-Meier).
+
+    The interval is Wilson's, for as many orders as Greenwood's variance stands for. There is none where nobody was watched so long.
+
+    Parameters
+    ----------
+    time_s : ndarray
+        (n,) how long each rested, not empty.
+    filled : ndarray of bool
+        (n,) whether it had filled then.
+    horizon_s : float
+    """
+    hit, stood = filled & (time_s <= horizon_s), time_s >= horizon_s
+    times, counts = np.unique(time_s[hit], return_counts=True)
+    at_risk = (time_s[None, :] >= times[:, None]).sum(axis=1)
+    left = float(np.prod(1.0 - counts / at_risk))
+    if left > 0 and not stood.any():
+        return Interval(value=1.0 - left)
+    stayed = at_risk - counts
+    greenwood = float(np.divide(counts, at_risk * stayed, out=np.zeros(len(times)), where=stayed > 0).sum())
+    orders = (1.0 - left) / (left * greenwood) if left * greenwood > 0 else float((hit | stood).sum())
+    square = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2 / orders
+    middle = (1.0 - left + square / 2) / (1 + square)
+    away = math.sqrt(square * (left * (1.0 - left) + square / 4)) / (1 + square)
+    return Interval(value=1.0 - left, low=max(0.0, middle - away), high=min(1.0, middle + away))
 
 
 def _expected(model: FillModel, seen: Observations) -> Floats:
@@ -363,66 +490,117 @@ def _expected(model: FillModel, seen: Observations) -> Floats:
     return np.asarray(hazard[rows, place - 1] * (1 - part) + hazard[rows, place] * part)
 
 
+# --- frames ------------------------------------------------------------------------------------------------------------
+
+
+class _Move(NamedTuple):
+    """An amend: when it moved an order, and from where."""
+
+    ts_ns: int
+    price: Decimal
+    quantity: Decimal
+
+
+def _lives(row: dict[str, Any], moves: Iterable[_Move], instrument: Instrument, end_ns: int) -> Iterator[Life]:
+    """Yield an order's time at each of its prices; what took is no order at rest."""
+    order_id, side, start, taken = row["client_order_id"], Side(row["side"]).sign, row["sent_ns"], row["taken_ns"]
+    for at, price, quantity in moves:
+        if taken is not None and taken < at:
+            return
+        yield Life(order_id, side, instrument.ticks(price), instrument.lots(quantity), start, at, False)
+        start = at
+    if taken is None:
+        whole = row["traded"] is not None and row["traded"] >= row["quantity"]
+        end = row["last_ns"] if whole else row["ended_ns"] or end_ns
+        yield Life(order_id, side, instrument.ticks(row["price"]), instrument.lots(row["quantity"]), start, end, whole)
+
+
 # --- journals ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class _Resting:
-    """An order as far as the journal has told: where it stands, since when, and what it has filled."""
+class Resting:
+    """An order as far as it has been told: where it stands, since when, and what it has filled."""
 
     side: int
     ticks: int
     lots: int
     since_ns: int
     filled: int = 0
+    trades: set[str] = field(default_factory=set)
 
 
-def _follow(entries: Iterable[EntryLike]) -> Iterator[tuple[str, int, int, int, int, int, bool]]:
-    orders: dict[str, _Resting] = {}
-    trades: set[str] = set()
-    last_ns = 0
+class Follower:
+    """Follow own orders by what was sent and told, in its order, from one price to the next.
 
-    def end(order_id: str, ts_ns: int, *, whole: bool) -> tuple[str, int, int, int, int, int, bool]:
-        order = orders[order_id]
-        return order_id, order.side, order.ticks, order.lots, order.since_ns, max(ts_ns, order.since_ns), whole
+    Attributes
+    ----------
+    resting : dict of str to Resting
+        By client order id.
+    """
 
-    for entry in entries:
-        value, last_ns = entry.body, max(last_ns, entry.ts_ns)
+    def __init__(self) -> None:
+        self.resting: dict[str, Resting] = {}
+
+    def take(self, value: object, ts_ns: int) -> Life | None:
+        """Take a command that was sent at `ts_ns`, or an event; return the row that it ends."""
         if isinstance(value, Place):
             if value.type is not OrderType.IOC:
-                orders[value.client_order_id] = _Resting(
-                    value.side.sign, value.price_ticks, value.quantity_lots, entry.ts_ns
+                self.resting[value.client_order_id] = Resting(
+                    value.side.sign, value.price_ticks, value.quantity_lots, ts_ns
                 )
-            continue
+            return None
         if not isinstance(value, OrderUpdate | OrderFilled | Amended | LookedUp):
-            continue
-        order = orders.get(value.client_order_id)
+            return None
+        order = self.resting.get(value.client_order_id)
         if order is None:
-            continue
+            return None
         if isinstance(value, OrderFilled):
-            if value.trade_id in trades:
-                continue
-            trades.add(value.trade_id)
-            order.filled += value.quantity_lots
-            if not value.is_maker:
-                del orders[value.client_order_id]
-            elif order.filled >= order.lots:
-                yield end(value.client_order_id, value.ts_ns, whole=True)
-                del orders[value.client_order_id]
-        elif isinstance(value, Amended):
-            yield end(value.client_order_id, value.ts_ns, whole=order.filled >= value.quantity_lots)
-            if order.filled >= value.quantity_lots:
-                del orders[value.client_order_id]
-            else:
+            return self._fill(order, value)
+        if isinstance(value, Amended):
+            life = self._end(value.client_order_id, value.ts_ns, whole=False)
+            if order.filled < value.quantity_lots:  # else the rest of it is withdrawn
                 order.ticks, order.lots, order.since_ns = value.price_ticks, value.quantity_lots, value.ts_ns
-        elif value.state is None or value.state.terminal:
-            # An end may be told before the fills that it counts: only what was never accepted leaves no spell.
-            whole = value.state is OrderState.FILLED or (value.filled_lots or 0) >= order.lots
-            if value.state is not OrderState.REJECTED and not (value.state is None and not order.filled):
-                yield end(value.client_order_id, value.ts_ns, whole=whole)
-            del orders[value.client_order_id]
-    for order_id in orders:
-        yield end(order_id, last_ns, whole=False)
+                self.resting[value.client_order_id] = order
+            return life
+        if value.state is not None and not value.state.terminal:
+            return None
+        # An end may be told before the fills that it counts: only what was never accepted leaves no row.
+        whole = value.state is OrderState.FILLED or (value.filled_lots or 0) >= order.lots
+        life = self._end(value.client_order_id, value.ts_ns, whole=whole)
+        never = value.state is OrderState.REJECTED or (value.state is None and not order.filled)
+        return None if never else life
+
+    def _fill(self, order: Resting, fill: OrderFilled) -> Life | None:
+        if fill.trade_id in order.trades:
+            return None
+        order.trades.add(fill.trade_id)
+        order.filled += fill.quantity_lots
+        if not fill.is_maker:
+            del self.resting[fill.client_order_id]
+        elif order.filled >= order.lots:
+            return self._end(fill.client_order_id, fill.ts_ns, whole=True)
+        return None
+
+    def _end(self, order_id: str, ts_ns: int, *, whole: bool) -> Life:
+        order = self.resting.pop(order_id)
+        return Life(order_id, order.side, order.ticks, order.lots, order.since_ns, max(ts_ns, order.since_ns), whole)
+
+    def end_all(self, ts_ns: int) -> Iterator[Life]:
+        """Yield the rows of what still rests."""
+        for order_id in list(self.resting):
+            yield self._end(order_id, ts_ns, whole=False)
+
+
+def _follow(entries: Iterable[EntryLike], end_ns: int | None) -> Iterator[Life]:
+    follower, last_ns = Follower(), 0
+    for entry in entries:
+        if end_ns is not None and entry.ts_ns > end_ns:
+            break
+        last_ns = max(last_ns, entry.ts_ns)
+        if (life := follower.take(entry.body, entry.ts_ns)) is not None:
+            yield life
+    yield from follower.end_all(last_ns if end_ns is None else end_ns)
 
 
 # --- the market --------------------------------------------------------------------------------------------------------

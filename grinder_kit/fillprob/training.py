@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -14,8 +15,52 @@ if TYPE_CHECKING:
     from grinder_kit.fillprob.kaplan_meier import KaplanMeierModel
     from grinder_kit.fillprob.labels import LabelSet
     from grinder_kit.fillprob.observations import Observations
+    from grinder_kit.model.instrument import Instrument
 
 FEW_SECONDS, FEW_FILLS = 30.0, 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Which market data are of.
+
+    Parameters
+    ----------
+    venue, symbol : str
+        The instrument.
+    seed : int or None
+        Of a synthetic market, where it is known. What was recorded of one instrument and time is one market, whoever recorded it.
+    """
+
+    venue: str
+    symbol: str
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, instrument: Instrument, about: Mapping[str, Any]) -> Self:
+        """Return the origin of a market's data: its instrument, and what it says of itself."""
+        return cls(venue=instrument.venue, symbol=instrument.symbol, seed=about.get("seed"))
+
+    def may_be(self, other: Origin | None) -> bool:
+        """Return whether nothing that is known says that the other is another market."""
+        if other is None:
+            return True
+        one_seed = self.seed is None or other.seed is None or self.seed == other.seed
+        return (self.venue, self.symbol) == (other.venue, other.symbol) and one_seed
+
+
+class Placed(Protocol):
+    """Orders in a market: labels, or own ones."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The market; None where nobody knows."""
+        ...
+
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """Exchange time of the first and the last that is known of them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -40,6 +85,8 @@ class Training:
         The empirical curve of the same labels: what a model must beat.
     score : float or None
         Mean log loss on later data, where one was measured.
+    seed : int or None
+        Of a synthetic market.
     """
 
     venue: str
@@ -53,6 +100,12 @@ class Training:
     sigma: float
     kaplan_meier: KaplanMeierModel | None = None
     score: float | None = None
+    seed: int | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """The market."""
+        return Origin(venue=self.venue, symbol=self.symbol, seed=self.seed)
 
     @property
     def span_s(self) -> float:
@@ -72,23 +125,30 @@ class Training:
     def __repr__(self) -> str:
         return f"{self.symbol}, {self.span_s / 60:.1f} min, {self.fills:,} fills under {self.queue}"
 
-    def overlaps(self, labels: LabelSet) -> bool:
-        """Return whether labels were placed in the market and time of the training."""
-        same = (labels.instrument.venue, labels.symbol) == (self.venue, self.symbol)
-        return same and labels.window_ns[0] < self.window_ns[1] and self.window_ns[0] < labels.window_ns[1]
+    def overlaps(self, orders: Placed) -> bool:
+        """Return whether orders were placed in the market and time of the training."""
+        (first, last), (start, end) = orders.window_ns, self.window_ns
+        return self.origin.may_be(orders.origin) and first < end and start < last
 
-    def check_unseen(self, labels: LabelSet) -> None:
-        """Refuse labels that were in the training.
+    def check_unseen(self, orders: Placed, *, what: str = "labels", later: str = "labels.split(0.6)[1]") -> None:
+        """Refuse orders that were in the training.
+
+        Parameters
+        ----------
+        orders : Placed
+        what, later : str
+            What they are, and where later ones come from, for the message.
 
         Raises
         ------
         ConfigError
-            Where instrument and time overlap.
+            Where market and time overlap.
         """
-        if self.overlaps(labels):
+        if self.overlaps(orders):
+            of = "" if orders.origin is None else f" of {self.symbol}"
             raise ConfigError(
-                f"these labels of {self.symbol} lie in the model's training ({utc(self.window_ns[0])} to "
-                f"{utc(self.window_ns[1])} UTC); score on later data, labels.split(0.6)[1], or pass in_sample=True to accept"
+                f"these {what}{of} lie in the model's training ({utc(self.window_ns[0])} to {utc(self.window_ns[1])} UTC); "
+                f"score on later data, {later}, or pass in_sample=True to accept"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -129,6 +189,7 @@ def trained_on(labels: LabelSet, seen: Observations, queue: str) -> Training:
         blocks=len(np.unique(seen.block)),
         sigma=seen.sigma,
         kaplan_meier=KaplanMeierModel().fit_observations(seen),
+        seed=labels.origin.seed,
     )
 
 

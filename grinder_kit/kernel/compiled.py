@@ -2,17 +2,20 @@
 
 Numba keys a cached function by its own file, not by the files of the functions it calls: after an edit of
 book.py, a cached exchange.py would still fill orders with the old book. So the cache of this package carries a hash of every
-source that is compiled together, and is dropped when they differ.
+source that is compiled together, and is dropped when they differ. Compiling happens once on a machine, and says so.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+
+log = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,12 +23,22 @@ _KERNEL = Path(__file__).parent
 _SOURCES = (
     *sorted(_KERNEL.glob("*.py")),
     _KERNEL.parent / "market" / "features.py",
-    _KERNEL.parent / "fillprob" / "heuristic.py",
-    _KERNEL.parent / "fillprob" / "traded_rate.py",
-    _KERNEL.parent / "decision" / "ladder.py",
+    *(_KERNEL.parent / "fillprob" / f"{name}.py" for name in ("heuristic", "traded_rate", "passage", "level_kernel")),
+    *(_KERNEL.parent / "decision" / f"{name}.py" for name in ("ladder", "rules")),
     *(
         _KERNEL.parent / "simulation" / f"{name}.py"
-        for name in ("shared_market", "grid_orders", "grid_exchange", "grid_rules", "grid_pass")
+        for name in (
+            "columns",
+            "local_book",
+            "shared_market",
+            "single_pass",
+            "grid_orders",
+            "grid_exchange",
+            "grid_pairing",
+            "grid_filter",
+            "grid_rules",
+            "grid_pass",
+        )  # fmt: skip
     ),
 )
 
@@ -72,7 +85,27 @@ def _compile(function: Function, inline: str) -> Function:
     # Between compiled functions every integer is an int64: otherwise 1, -1 and an int8 each compile a function again.
     template = dispatcher.get_call_template
     dispatcher.get_call_template = lambda args, kws: template([_wide(a) for a in args], kws)
+    _say_when_compiling(dispatcher)
     return cast(Function, dispatcher)
+
+
+def _say_when_compiling(dispatcher: Any) -> None:
+    """Say, once in a process, that a function is not in the cache: whoever waits should know for what."""
+    cache = dispatcher._cache
+    load = cache.load_overload
+
+    def load_or_say(*args: Any) -> Any:
+        found = load(*args)
+        if found is None and not _said:
+            _said.append(dispatcher.py_func.__name__)
+            # A warning is seen where nobody has set up logging, as in a notebook.
+            log.warning("compiling for this machine, once: this can take a minute")
+        return found
+
+    cache.load_overload = load_or_say
+
+
+_said: list[str] = []
 
 
 def _wide(kind: Any) -> Any:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from grinder_kit.market.recording import Recording
     from grinder_kit.market.source import Market
     from grinder_kit.market.synthetic import SyntheticMarket
+    from grinder_kit.market.window import Window
 
 _SYNTHETIC = re.compile(r"synthetic(?: +seed=(\d+))?(?: +minutes=([0-9.]+))?")
 _WINDOW = re.compile(r"(.+?)(?: +start_ns=(\d+))?(?: +end_ns=(\d+))?")
@@ -32,13 +32,20 @@ def open_market(name: str) -> Market:
         For a file that is no recording.
     FileNotFoundError
     """
+    whole, cut = split_name(name)
+    market = _whole(whole)
+    return market if cut.whole else market.window(cut.start_ns, cut.end_ns)
+
+
+def split_name(name: str) -> tuple[str, Window]:
+    """Return the name of the whole market, and which part of it is meant."""
+    from grinder_kit.market.window import Window
+
     found = _WINDOW.fullmatch(name)
     if found is None or Path(name).exists():
-        return _whole(name)
-    whole, *window = found.groups()
-    start_ns, end_ns = (None if text is None else int(text) for text in window)
-    market = _whole(whole)
-    return market if start_ns is None and end_ns is None else market.window(start_ns, end_ns)
+        return name, Window()
+    whole, start_ns, end_ns = found.groups()
+    return whole, Window(*(None if text is None else int(text) for text in (start_ns, end_ns)))
 
 
 def _whole(name: str) -> Recording | SyntheticMarket:
@@ -76,23 +83,17 @@ def market_name(market: Market | str | Path) -> str:
     if isinstance(market, Path):
         return str(market)
     from grinder_kit.market.recording import Recording
-    from grinder_kit.market.synthetic import SyntheticMarket, synthetic_market
+    from grinder_kit.market.synthetic import SyntheticMarket
 
     if isinstance(market, SyntheticMarket):
-        if replace(market, start_ns=None, end_ns=None) == synthetic_market(market.seed, market.minutes):
-            return f"synthetic seed={market.seed} minutes={market.minutes:g}{_times(market)}"
+        if market.opens_as is not None:
+            return market.opens_as
         raise ConfigError(
             "only the standard synthetic market can be played by another process; record this one to a file"
         )
     if isinstance(market, Recording):
-        return f"{market.path.resolve()}{_times(market)}"
+        return f"{market.path.resolve()}{market.cut.words}"
     raise ConfigError(
         f"market is {type(market).__name__}; a session in a process of its own opens a recording by its path, or "
         "'synthetic seed=7 minutes=30'"
-    )
-
-
-def _times(market: Recording | SyntheticMarket) -> str:
-    return "".join(
-        f" {name}={at}" for name, at in (("start_ns", market.start_ns), ("end_ns", market.end_ns)) if at is not None
     )

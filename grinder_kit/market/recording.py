@@ -126,10 +126,16 @@ class Recording(Windowed):
         out = pl.concat([empty, *(table.select(list(FUNDING_COLUMNS)).cast(FUNDING_COLUMNS) for table in tables)])
         return out.filter(self.cut.inside("ts_ns")).unique("ts_ns", keep="first").sort("ts_ns")
 
+    @property
+    def opens_as(self) -> str:
+        """Name by which it is opened from the folder where it lies."""
+        return f"{self.path.resolve().name}{self.cut.words}"
+
     def describe(self) -> dict[str, Any]:
         """Return what a report says about its data, as JSON types."""
         return {
             "name": self.path.name,
+            "opens_as": self.opens_as,
             "venue": self.instrument.venue,
             "symbol": self.instrument.symbol,
             "source": [source for part in self.parts for source in part.metadata["source"]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from grinder_kit.errors import ConfigError
 from grinder_kit.market.source import BATCH_ROWS
 from grinder_kit.market.window import Windowed, in_batches
 from grinder_kit.model.instrument import Contract, Instrument
+from grinder_kit.model.number import plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,10 +92,18 @@ class SyntheticMarket(Windowed):
 
         return pl.DataFrame(schema={"ts_ns": pl.Int64, "rate": pl.Float64, "mark": pl.Int64})
 
+    @property
+    def opens_as(self) -> str | None:
+        """Name by which another process opens it; None with another instrument or physics, which no name says."""
+        if replace(self, start_ns=None, end_ns=None) != synthetic_market(self.seed, self.minutes):
+            return None
+        return f"synthetic seed={self.seed} minutes={plain(Decimal(repr(float(self.minutes))))}{self.cut.words}"
+
     def describe(self) -> dict[str, Any]:
         """Return what a report says about its data."""
         return {
             "name": f"synthetic market, seed {self.seed}, {self.minutes:g} minutes",
+            "opens_as": self.opens_as,
             "venue": self.instrument.venue,
             "symbol": self.instrument.symbol,
             "seed": self.seed,

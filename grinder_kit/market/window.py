@@ -26,6 +26,12 @@ class Window:
         """Whether nothing is cut off."""
         return self.start_ns is None and self.end_ns is None
 
+    @property
+    def words(self) -> str:
+        """What stands behind a market's name for this part of it, such as `` start_ns=17``; nothing for the whole."""
+        edges = (("start_ns", self.start_ns), ("end_ns", self.end_ns))
+        return "".join(f" {name}={at}" for name, at in edges if at is not None)
+
     def span(self, whole_ns: tuple[int, int]) -> tuple[int, int]:
         """Return the first and last time of what it leaves of a market."""
         first, last = whole_ns

@@ -5,10 +5,12 @@ Sections are frozen and refuse unknown keys; every error says what to write inst
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -45,6 +47,7 @@ __all__ = [
     "Config",
     "CrossBy",
     "ExecutionConfig",
+    "FillModelConfig",
     "GridConfig",
     "InstrumentConfig",
     "InvalidConfigError",
@@ -174,15 +177,45 @@ class InstrumentConfig(Section):
         return cls(**(values | {"unknown_filters": instrument.unknown_filters or None}))
 
 
+def _digest(value: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise ConfigError(
+            f"sha256 is {value!r}; write the 64 hex digits that stand in the last line of the model's file"
+        )
+    return value
+
+
+class FillModelConfig(Section):
+    """The fitted fill model by which levels are judged and valued; left out, it is the specification's heuristic.
+
+    The hash says which model it is and belongs to the digest; where its file lies does not.
+    """
+
+    places: ClassVar[frozenset[str]] = frozenset({"file"})
+
+    file: str | None = Field(None, description="that save_model wrote, from the folder of this one")
+    sha256: Annotated[str, AfterValidator(_digest)] = Field(description="of that model: the last line of its file")
+
+
 class Provenance(Section):
-    """Where a configuration came from; no part of its digest, and nothing decides by it."""
+    """Where a configuration came from; no part of its digest, and no order depends on it."""
 
     market: str | None = Field(None, description="market it was last run on: a path, or synthetic seed=7 minutes=30")
     sha256: tuple[str, ...] | None = Field(None, description="of the sources of that market")
     window_ns: tuple[Whole, Whole] | None = Field(None, description="ns UTC: first and last event of that market")
+    window_utc: str | None = Field(None, description="the same as text")
     digest: str | None = Field(None, description="of the orders and fills of that run")
+    score: Real | None = Field(None, description="settlement asset an hour after fees")
+    score_interval: tuple[Real, Real] | None = Field(None, description="90 % interval of the score")
+    score_text: str | None = Field(None, description="the same in words")
+    score_ns: tuple[Whole, Whole] | None = Field(
+        None, description="ns UTC: the part it was scored on, if not the whole run"
+    )
+    seed: Whole | None = Field(None, description="of the study that chose this")
     version: str | None = Field(None, description="of grinder_kit that wrote this")
     note: str | None = Field(None, description="free text")
+    config_sha256: str | None = Field(None, description="of the configuration when it was exported")
+    canonical: str | None = Field(None, description="that configuration, so that an edit can be told by its key")
 
 
 class Config(Section):
@@ -197,6 +230,7 @@ class Config(Section):
 
     instrument: InstrumentConfig | None = None
     grid: GridConfig
+    fill_model: FillModelConfig | None = None
     router: RouterConfig = Field(default_factory=RouterConfig)
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
     limits: Limits = Field(default_factory=Limits)
@@ -239,10 +273,18 @@ class Config(Section):
         return type(self)(**whole)
 
     def canonical(self) -> str:
-        """Return the configuration as JSON without provenance: sorted keys, plain numbers; equal for equal meaning."""
+        """Return the configuration as JSON without provenance and places: sorted keys, plain numbers; equal for equal meaning."""
         values = self.to_json()
         values.pop("provenance", None)
+        for name, section in SECTIONS.items():
+            for place in section.places & values.get(name, {}).keys():
+                del values[name][place]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the canonical form."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
 
     @classmethod
     def from_canonical(cls, text: str) -> Self:
@@ -266,6 +308,7 @@ class Config(Section):
 SECTIONS: Mapping[str, type[Section]] = {
     "instrument": InstrumentConfig,
     "grid": GridConfig,
+    "fill_model": FillModelConfig,
     "router": RouterConfig,
     "execution": ExecutionConfig,
     "limits": Limits,

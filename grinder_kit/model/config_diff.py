@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from grinder_kit.errors import ConfigError
 from grinder_kit.model.config import SECTIONS, Config
 from grinder_kit.model.number import plain
-from grinder_kit.model.section import Problem
+from grinder_kit.model.section import InvalidConfigError, Problem
 
 #: What a running session stands on: its instrument, its venue's fees and latencies, how it sends, the names of its levels,
-#: and the times at which it decides.
-FIXED = ("instrument", "execution", "retry", "grid.planner", "grid.step_ms")
+#: the model that judges them, and the times at which it decides.
+FIXED = ("instrument", "fill_model", "execution", "retry", "grid.planner", "grid.step_ms")
 
 
 class Difference(NamedTuple):
@@ -27,7 +29,7 @@ class Difference(NamedTuple):
 
 
 def differences(old: Config, new: Config) -> tuple[Difference, ...]:
-    """Return the keys in which two configurations differ, in the order of the file; provenance is not compared.
+    """Return the keys in which two configurations differ, in the order of the file; provenance and places are not compared.
 
     Examples
     --------
@@ -45,9 +47,50 @@ def differences(old: Config, new: Config) -> tuple[Difference, ...]:
         found += [
             Difference(f"{section}.{key}", before.get(key), after.get(key))
             for key in model.model_fields
-            if before.get(key) != after.get(key)
+            if key not in model.places and before.get(key) != after.get(key)
         ]
     return tuple(found)
+
+
+def edits(config: Config) -> tuple[Difference, ...]:
+    """Return what was changed by hand in an exported configuration, key by key; nothing for one that never was exported.
+
+    Raises
+    ------
+    InvalidConfigError
+        Where what its provenance says of the export cannot be read.
+    """
+    exported = config.provenance
+    text = config.canonical() if exported.canonical is None else exported.canonical
+    try:
+        changes = differences(Config.from_canonical(text), config)
+    except ConfigError as error:
+        path = ("provenance", "canonical")
+        said = f"what grinder_kit {exported.version} exported cannot be read here ({error}); export it again"
+        raise InvalidConfigError([Problem(path=path, text=said)]) from None
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    if exported.config_sha256 not in (None, sha256):
+        changes += (Difference("provenance.config_sha256", exported.config_sha256, sha256),)
+    return changes
+
+
+def refuse_edits(config: Config) -> None:
+    """Refuse a configuration that was edited by hand since its export.
+
+    Raises
+    ------
+    InvalidConfigError
+        With every key that was changed.
+    """
+    problems = [
+        Problem(
+            path=tuple(change.path.split(".")),
+            text=f"edited after the export ({change}); export what you want to run, or take [provenance] out of the file",
+        )
+        for change in edits(config)
+    ]
+    if problems:
+        raise InvalidConfigError(problems)
 
 
 def unchangeable(old: Config, new: Config) -> list[Problem]:

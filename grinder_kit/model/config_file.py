@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from grinder_kit.errors import ConfigError
-from grinder_kit.model.config import SECTIONS, Config, GridConfig, unknown_key, unknown_section
+from grinder_kit.model.config import SECTIONS, Config, GridConfig, Provenance, unknown_key, unknown_section
+from grinder_kit.model.config_diff import edits, refuse_edits
 from grinder_kit.model.number import plain
 from grinder_kit.model.section import InvalidConfigError, Problem, Section, exact_as_float, nearest
+from grinder_kit.model.whole_file import draft
 
 _HEADER = re.compile(r"^\s*\[\s*([A-Za-z0-9_.\"'-]+)\s*\]")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
-    """Read a configuration file.
+    """Read a configuration file; what it says of other files counts from its folder.
 
     Raises
     ------
@@ -39,7 +41,39 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}; a configuration is a TOML file") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
-    return parse_config(text, name=str(path))
+    return placed(parse_config(text, name=str(path)), Path(path).parent)
+
+
+def placed(config: Config, folder: str | os.PathLike[str]) -> Config:
+    """Return a configuration whose other files have absolute paths, counted from `folder`."""
+    model = config.fill_model
+    if model is None or model.file is None:
+        return config
+    return config.replace(**{"fill_model.file": str(Path(folder, model.file).resolve())})
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """Return a configuration whose other files, where they lie in `folder`, are told from there: both can be moved together."""
+    model = config.fill_model
+    if model is None or model.file is None or not Path(model.file).is_relative_to(folder.resolve()):
+        return config
+    return config.replace(**{"fill_model.file": Path(model.file).relative_to(folder.resolve()).as_posix()})
+
+
+def load_exported(path: str | os.PathLike[str]) -> Config:
+    """Read a configuration that is to trade: as :func:`load_config`, and what was exported must be as it was exported.
+
+    Raises
+    ------
+    InvalidConfigError
+        For an exported file that was edited since: its score and its digest speak of another configuration.
+    """
+    config = load_config(path)
+    try:
+        refuse_edits(config)
+    except InvalidConfigError as error:
+        raise locate(error, Path(path).read_text(encoding="utf-8"), str(path)) from None
+    return config
 
 
 def parse_config(text: str, *, name: str = "configuration") -> Config:
@@ -159,23 +193,32 @@ def _value(text: str) -> Any:
 def save_config(config: Config | GridConfig, path: str | os.PathLike[str]) -> Path:
     """Write a configuration file with comments and units; a broken write leaves the old file as it was."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(format_config(config), encoding="utf-8", newline="\n")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+    if isinstance(config, Config):
+        config = _beside(placed(config, Path.cwd()), target.parent)
+    with draft(target) as part:
+        part.write_text(format_config(config), encoding="utf-8", newline="\n")
     return target
 
 
 def format_config(config: Config | GridConfig) -> str:
-    """Return the TOML text of a configuration; :func:`parse_config` reads the same value back."""
+    """Return the TOML text of a configuration; :func:`parse_config` reads the same value back.
+
+    A configuration that was changed after its export loses what was known of the exported one: digest, score and the rest.
+    """
     import tomlkit  # only writing needs it
 
     whole = config if isinstance(config, Config) else Config(grid=config)
+    if edits(whole):
+        known = whole.provenance
+        whole = whole.replace(provenance=Provenance(market=known.market, note=known.note))
     document = tomlkit.document()
     document.add(tomlkit.comment("A configuration of grinder_kit: `grinder replay THIS --data RECORDING` runs it."))
+    if whole.provenance.canonical is not None:
+        document.add(
+            tomlkit.comment(
+                "`grinder verify THIS --data RECORDING` says whether it still does what it did; `grinder run THIS` trades."
+            )
+        )
     for name in SECTIONS:
         section = getattr(whole, name)
         if section is None or not section.to_json():
@@ -200,6 +243,8 @@ def format_config(config: Config | GridConfig) -> str:
 
 def _written(value: Any, bare: bool) -> Any:
     """Return a value as TOML holds it: exact numbers as text, bps and ratios as numbers, whole ones without a point."""
+    import tomlkit
+
     if isinstance(value, Decimal):
         if not bare or not exact_as_float(value):
             return plain(value)
@@ -208,4 +253,8 @@ def _written(value: Any, bare: bool) -> Any:
         return [_written(item, bare) for item in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    return str(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        # Text with quotes stands as it is between single ones, where TOML allows that.
+        literal = '"' in value and not re.search("['\x00-\x1f\x7f]", value)
+        return tomlkit.string(value, literal=True) if literal else str(value)
+    return value

@@ -132,6 +132,8 @@ class Section(BaseModel):
 
     #: Pairs of keys of which at most one is set; :meth:`replace` clears the other one.
     exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: Keys that say where something lies and not what it is: no part of a digest, and no difference.
+    places: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, **values: Any) -> None:
         try:

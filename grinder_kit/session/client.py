@@ -18,7 +18,7 @@ from grinder_kit.execution.way_out import How
 from grinder_kit.market.naming import market_name
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.config_check import check_against
-from grinder_kit.model.config_file import format_config, load_config, parse_config
+from grinder_kit.model.config_file import format_config, load_config, load_exported, placed
 from grinder_kit.model.number import Exact
 from grinder_kit.session import request
 from grinder_kit.session.facade import finish
@@ -97,8 +97,9 @@ class Session:
         if mode != "paper":
             raise ConfigError(f"mode is {mode!r}; this version runs paper sessions: write mode='paper'")
         if isinstance(config, str | Path):
-            config = load_config(config)
-        self.config = config if isinstance(config, Config) else Config(grid=config)
+            config = load_exported(config)
+        # The runner's folder is another than ours.
+        self.config = placed(config if isinstance(config, Config) else Config(grid=config), Path.cwd())
         wanted = market if market is not None else self.config.provenance.market
         if wanted is None:
             raise ConfigError(
@@ -120,7 +121,11 @@ class Session:
         self.folder = SessionFolder(symbol.lower() if name is None else name)
 
     def _symbol(self) -> str:
-        """Return the market's symbol, after a look whether the configuration fits it."""
+        """Return the market's symbol, after a look whether the configuration fits it and its fill model can be had."""
+        if self.config.fill_model is not None:
+            from grinder_kit.fillprob.model_file import fitted_for
+
+            fitted_for(self.config)
         if served_port(self.market) is not None:
             return "session" if self.config.instrument is None else self.config.instrument.symbol
         from grinder_kit.market.naming import open_market
@@ -328,7 +333,7 @@ class Session:
         ConfigError
             All that is wrong with it; the session goes on as it was.
         """
-        whole = config if isinstance(config, Config) else self.config.replace(grid=config)
+        whole = placed(config if isinstance(config, Config) else self.config.replace(grid=config), Path.cwd())
 
         async def work() -> Answer:
             answer = await asyncio.to_thread(request.command, self.folder, "update", config=format_config(whole))
@@ -401,4 +406,4 @@ def _runs_here(name: str) -> bool:
 def _config_of(folder: SessionFolder) -> Config:
     """Return the configuration that a session runs with."""
     file = folder.config if folder.config.exists() else folder.path / "start.toml"
-    return parse_config(file.read_text(encoding="utf-8"), name=str(file))
+    return load_config(file)

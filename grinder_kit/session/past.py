@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def past_engine(card: Card, config: Config, instrument: Instrument) -> ExecutionEngine:
     """Return an engine that knows what a session's journal says."""
-    engine = ExecutionEngine(instrument, config, tag=card.tag)
+    # It decides nothing: which model it decided by does not matter any more.
+    engine = ExecutionEngine(instrument, config.replace(fill_model=None), tag=card.tag)
     rebuild(entries(card.journal), engine)
     return engine
 

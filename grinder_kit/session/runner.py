@@ -32,6 +32,7 @@ from grinder_kit.execution.latency import LatencyMonitor
 from grinder_kit.execution.metrics import ExecutionMetrics
 from grinder_kit.execution.shell import Shell, guarded
 from grinder_kit.execution.way_out import How
+from grinder_kit.fillprob.model_file import fitted_for
 from grinder_kit.model.config import Config
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.config_diff import differences
@@ -39,13 +40,14 @@ from grinder_kit.model.config_file import parse_config, save_config
 from grinder_kit.model.event import RunState, SetState, StreamLost, Updated
 from grinder_kit.session.control import Control
 from grinder_kit.session.folder import Card, SessionFolder, take_account, write_whole
+from grinder_kit.session.forecasts import Forecasts
 from grinder_kit.session.guard import Lifelines, Policy
 from grinder_kit.session.logs import start_log
 from grinder_kit.session.metrics import SessionMetrics
 from grinder_kit.session.past import present_frame
 from grinder_kit.session.pulse import Pulse, SharedEpoch
 from grinder_kit.session.snapshot import About, Phase, Snapshot
-from grinder_kit.session.venues import open_venue, served_port
+from grinder_kit.session.venues import needs_features, open_venue, served_port
 from grinder_kit.session.view import Notices, View
 
 log = logging.getLogger(__name__)
@@ -172,6 +174,7 @@ class _Session:
     async def _open(self, stack: AsyncExitStack) -> None:
         """Open everything that a session needs, in this order; what has been opened is closed in the other."""
         options = self.options
+        self._fitted = fitted_for(options.config)
         self.pulse = stack.enter_context(Pulse.create(self.folder.pulse))
         self.metrics = SessionMetrics(self._take)
         self.control = Control(
@@ -196,6 +199,8 @@ class _Session:
         journal = self.folder.path / f"{account}.journal"
         self._write_card(account=account, symbol=instrument.symbol, venue=instrument.venue, journal=str(journal))
         self.shell = self._shell(journal, stack)
+        forecasts = Forecasts(self.shell.engine, self._fitted, self.venue.origin)
+        self.shell.on_step = forecasts.take
         self.view = View(
             self._about(account),
             self.shell,
@@ -203,6 +208,7 @@ class _Session:
             self._budget,
             self.notices,
             queue_ahead=self.venue.queue_ahead,
+            forecasts=forecasts,
         )
         self.metrics.execution = ExecutionMetrics(
             self.shell.engine,
@@ -249,6 +255,8 @@ class _Session:
             max_amends=capabilities.max_amends,
             reduce_only=capabilities.reduce_only,
             keep=KEEP,
+            model=None if self._fitted is None else self._fitted.model,
+            markout=None if self._fitted is None else self._fitted.markout,
         )
 
     def _about(self, account: str) -> About:
@@ -525,7 +533,7 @@ class _Session:
         if not isinstance(text, str):
             raise ConfigError("update needs the whole configuration, as TOML, in 'config'")
         config = parse_config(text, name="update")
-        if config.grid.min_fill_prob > 0 and not self.options.config.grid.min_fill_prob > 0:
+        if config.grid.min_fill_prob > 0 and not needs_features(self.options.config):
             raise ConfigError(
                 "grid.min_fill_prob cannot change from 0 while the session runs: its market is heard without features; stop it "
                 "and start again"

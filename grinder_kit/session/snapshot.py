@@ -19,6 +19,9 @@ from grinder_kit.model.event import RunState
 from grinder_kit.model.fill import PairingView
 from grinder_kit.model.order import InFlight, OrderState, Side
 
+#: Resolved orders from which a ribbon's score says more than counts.
+RESOLVED = 30
+
 
 class Phase(StrEnum):
     """Where the process of a session stands."""
@@ -126,6 +129,8 @@ class Rung:
     """One row of the ladder: an own order, or a level that is not quoted (`refused`), with its reason.
 
     `queue_ahead` is the quantity in front of it (None: not known), `queue_s` the time in which so much has traded lately.
+    `fill_prob` is the probability of a fill within the planner's horizon, with its interval, and `placed_prob` what it was when
+    the order came to its price. `value_bps` is what a try is worth in bps of its notional, `profit_bps` what a fill of it earns.
     """
 
     key: str
@@ -146,6 +151,67 @@ class Rung:
     queue_ahead: Decimal | None = None
     queue_s: float | None = None
     fill_prob: float | None = None
+    prob_low: float | None = None
+    prob_high: float | None = None
+    placed_prob: float | None = None
+    value_bps: float | None = None
+    value_low: float | None = None
+    value_high: float | None = None
+    profit_bps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """By what levels are judged and valued.
+
+    `model` is its name (empty: none), `fitted` on what, `sha256` the beginning of its hash. Probabilities are for fills within
+    `horizon_s`; levels below `least` are refused. `no_prob` and `no_value` say why there is none, empty where there is.
+    """
+
+    model: str = ""
+    fitted: str = ""
+    sha256: str = ""
+    horizon_s: float = 0.0
+    least: float = 0.0
+    no_prob: str = ""
+    no_value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RibbonBin:
+    """Orders of about one probability at placement: the mean of it, and the share that filled within the horizon (90 %)."""
+
+    predicted: float
+    observed: float
+    low: float | None
+    high: float | None
+    orders: int
+    filled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ribbon:
+    """Each own order's probability at placement against what happened.
+
+    `orders` have ended or moved; `filled` of them filled within the horizon and `stood` rested for so long, the others were
+    withdrawn before and are censored. `seen` and `expected` fills are those of all time at rest, `low` and `high` the 90 % range;
+    `left_out` spells had no known market. `text` is empty while too few are resolved, `disagrees` whether the fills lie outside
+    99 %, `in_sample` whether the orders may lie in the model's training.
+    """
+
+    orders: int = 0
+    filled: int = 0
+    stood: int = 0
+    left_out: int = 0
+    seen: int = 0
+    expected: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    rcll: float | None = None
+    text: str = ""
+    disagrees: bool = False
+    in_sample: bool = False
+    bins: tuple[RibbonBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,6 +418,8 @@ class Snapshot:
     now: Now
     exit: Exit | None = None
     ladder: tuple[Rung, ...] = ()
+    forecast: Forecast = field(default_factory=Forecast)
+    ribbon: Ribbon = field(default_factory=Ribbon)
     money: Money = field(default_factory=Money)
     views: Views = field(default_factory=Views)
     account: Account = field(default_factory=Account)
@@ -387,6 +455,8 @@ _TYPES: Mapping[str, Any] = {
     "now": Now,
     "exit": Exit | None,
     "ladder": tuple[Rung, ...],
+    "forecast": Forecast,
+    "ribbon": Ribbon,
     "money": Money,
     "views": Views,
     "account": Account,

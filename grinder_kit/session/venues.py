@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from grinder_kit.errors import ConfigError
 from grinder_kit.execution.clock import Clock
 from grinder_kit.execution.port import ExchangePort, MarketView
+from grinder_kit.fillprob.training import Origin
 from grinder_kit.market.naming import open_market
 from grinder_kit.model.config import Config
 from grinder_kit.model.instrument import Instrument
@@ -29,7 +30,8 @@ _SERVED = re.compile(r"venue +(?:(?:127\.0\.0\.1|localhost):)?(\d{1,5})")
 class Venue:
     """A venue that has been opened.
 
-    `account` names whose orders these are; a venue that the runner plays alone has none that another could share. `ended` says
+    `account` names whose orders these are; a venue that the runner plays alone has none that another could share. `origin` is the
+    market that it plays. `ended` says
     whether the market has been played to its end, `feed_age_s` how long ago it was heard, where the venue can tell.
     """
 
@@ -39,6 +41,7 @@ class Venue:
     instrument: Instrument
     speed: float
     account: str | None
+    origin: Origin
     queue_ahead: Callable[[str], Decimal | None] | None = None
     ended: Callable[[], bool] = lambda: False
     feed_age_s: Callable[[], float | None] = lambda: None
@@ -68,6 +71,11 @@ def check_market(market: str) -> None:
         open_market(market)
 
 
+def needs_features(config: Config) -> bool:
+    """Whether the levels of a session are judged or valued by what the market looks like; a replay needs only the first."""
+    return config.grid.min_fill_prob > 0 or config.fill_model is not None
+
+
 @asynccontextmanager
 async def open_venue(market: str, config: Config, *, speed: float, stream: bool) -> AsyncIterator[Venue]:
     """Open the venue that a market's name stands for.
@@ -93,7 +101,7 @@ async def open_venue(market: str, config: Config, *, speed: float, stream: bool)
             await port.close()
         return
     played = open_market(market)
-    features = config.grid.min_fill_prob > 0
+    features = needs_features(config)
     if stream:
         from grinder_kit.venue.paper import open_played
 
@@ -105,6 +113,7 @@ async def open_venue(market: str, config: Config, *, speed: float, stream: bool)
                 instrument=played.instrument,
                 speed=speed,
                 account=None,
+                origin=Origin.of(played.instrument, played.describe()),
                 queue_ahead=paper.queue_ahead,
                 ended=lambda: paper.ended,
                 feed_age_s=lambda: paper.feed_age_s,
@@ -120,6 +129,7 @@ async def open_venue(market: str, config: Config, *, speed: float, stream: bool)
             instrument=played.instrument,
             speed=speed,
             account=None,
+            origin=Origin.of(played.instrument, played.describe()),
             queue_ahead=venue.queue_ahead,
             ended=lambda: venue.ended,
         )
@@ -133,5 +143,6 @@ def _served(port: SocketPort, clock: Clock, number: int) -> Venue:
         instrument=port.instrument,
         speed=port.speed,
         account=f"sim-{number}-{port.venue_id}",
+        origin=Origin(venue=port.instrument.venue, symbol=port.instrument.symbol),
         feed_age_s=lambda: port.feed_age_s,
     )

@@ -28,6 +28,7 @@ from grinder_kit.model.event import RunState, Tick
 from grinder_kit.model.fill import Fill, RoundTrip
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import InFlight, OrderState, Side
+from grinder_kit.session.forecasts import Chance, Forecasts
 from grinder_kit.session.health import position_check
 from grinder_kit.session.snapshot import (
     About,
@@ -36,12 +37,14 @@ from grinder_kit.session.snapshot import (
     Counts,
     Differs,
     Exit,
+    Forecast,
     Limit,
     Money,
     Notice,
     Now,
     Phase,
     Profit,
+    Ribbon,
     Rung,
     Series,
     Snapshot,
@@ -154,6 +157,8 @@ class View:
     notices : Notices
     queue_ahead : callable, optional
         Quantity ahead of an order by its client order id, where the venue can tell.
+    forecasts : Forecasts, optional
+        What the session expects of its orders.
     """
 
     def __init__(
@@ -165,10 +170,12 @@ class View:
         notices: Notices,
         *,
         queue_ahead: Callable[[str], Decimal | None] | None = None,
+        forecasts: Forecasts | None = None,
     ) -> None:
         self.about, self.shell, self.facts = about, shell, Facts()
         self.notices = notices
         self._latency, self._budget, self._queue_ahead = latency, budget, queue_ahead
+        self._forecasts = forecasts
         self._curve = Curve()
         self._mid: Decimal | None = None
 
@@ -214,6 +221,8 @@ class View:
             ),
             exit=self._exit(),
             ladder=self._ladder(now),
+            forecast=Forecast() if self._forecasts is None else self._forecasts.forecast(),
+            ribbon=Ribbon() if self._forecasts is None else self._forecasts.ribbon(),
             money=money,
             views=self._views(),
             account=account,
@@ -282,7 +291,11 @@ class View:
 
     def _ladder(self, now: int) -> tuple[Rung, ...]:
         engine = self.shell.engine
-        shown = [self._rung(order, now) for order in engine.orders]
+        orders = list(engine.orders)
+        chances = [Chance()] * len(orders)
+        if self._forecasts is not None:
+            chances = self._forecasts.chances([(order.side, order.ticks) for order in orders])
+        shown = [self._rung(order, now, chance) for order, chance in zip(orders, chances, strict=True)]
         standing = {rung.key for rung in shown}
         for (key, side, reason), count in engine.refusals.now():
             if key not in standing and engine.state is RunState.RUNNING and key_of(f"gk-{key}-1") is not None:
@@ -304,9 +317,10 @@ class View:
             shown = sorted(nearest, key=lambda rung: (-rung.price, rung.key))
         return tuple(shown)
 
-    def _rung(self, order: OwnOrder, now: int) -> Rung:
+    def _rung(self, order: OwnOrder, now: int, chance: Chance) -> Rung:
         instrument = self.shell.engine.instrument
         ahead = self._queue_ahead(order.client_order_id) if self._queue_ahead is not None else None
+        placed = None if self._forecasts is None else self._forecasts.placed(order.client_order_id)
         return Rung(
             key=order.key,
             level_id=level_id(order.key),
@@ -322,6 +336,14 @@ class View:
             amends=order.amends,
             age_s=round((now - order.sent_ns) / 1e9, 1),
             queue_ahead=ahead,
+            fill_prob=None if chance.prob is None else _short(chance.prob.value, 3),
+            prob_low=None if chance.prob is None else _short(chance.prob.low, 3),
+            prob_high=None if chance.prob is None else _short(chance.prob.high, 3),
+            placed_prob=_short(placed, 3),
+            value_bps=None if chance.value is None else _short(chance.value.value, 2),
+            value_low=None if chance.value is None else _short(chance.value.low, 2),
+            value_high=None if chance.value is None else _short(chance.value.high, 2),
+            profit_bps=None if chance.profit is None else _short(chance.profit.value, 2),
         )
 
     def _money(self) -> Money:
@@ -462,6 +484,11 @@ class View:
             yield check("supervisor", Verdict.FAIL, facts.unsupervised)
         else:
             yield check("supervisor", Verdict.OK, "watches")
+
+
+def _short(value: float | None, digits: int) -> float | None:
+    """Return a number as it is sent: what nobody sees does not make a row differ."""
+    return None if value is None else round(value, digits)
 
 
 def digest_of(config: Config) -> str:

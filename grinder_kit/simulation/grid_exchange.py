@@ -6,6 +6,7 @@ price, which is the only time at which it matters. The rules of the queue are th
 
 from __future__ import annotations
 
+from grinder_kit.decision import rules
 from grinder_kit.kernel import book as bk
 from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel import queue as qu
@@ -32,9 +33,9 @@ from grinder_kit.simulation.shared_market import (
 (
     P_LATTICE, P_SPACING, P_GEOMETRIC, P_HALF_SPREAD, P_DOWN, P_UP, P_BUYS, P_SELLS, P_LIMIT, P_SKEW, P_RECENTRE, P_RESET,
     P_ROOM, P_TOLERANCE, P_THRESHOLD, P_AMENDS, P_INCREASE, P_MAX_AMENDS, P_TTL, P_SIZES, P_ENTRY, P_RESPONSE, P_QUEUE,
-    P_PARTIAL, P_SHARE, P_WHOLE, P_MIN_LOTS, P_MAX_LOTS, P_MIN_TICKS, P_MAX_TICKS, P_MIN_VALUE, P_VALUE_IN_LOTS, P_BAND_DOWN,
-    P_BAND_DOWN_OF, P_BAND_UP, P_BAND_UP_OF, P_SIZE,
-) = range(37)  # fmt: skip
+    P_PARTIAL, P_SHARE, P_WHOLE, P_FILTERED, P_WAIT, P_LIMITS,
+) = range(29)  # fmt: skip
+P_SIZE = P_LIMITS + rules.LIMITS  # the venue's limits come last, as the rules take them
 
 
 @compiled
@@ -309,7 +310,7 @@ def run_to(index: Index, own: Orders, p: Ints, power: float, until_ns: int) -> N
 
 
 @inlined
-def _booked(own: Orders, row: Ints, response: Ints) -> None:
+def _booked(own: Orders, trades: Ints, row: Ints, response: Ints) -> None:
     """Book a fill in position and cash, and write it down."""
     head = own.head
     tick, lots, side = response[go.R_TICK], response[go.R_LOTS], row[go.SIDE]
@@ -319,6 +320,11 @@ def _booked(own: Orders, row: Ints, response: Ints) -> None:
     head[go.CASH] -= side * tick * lots
     head[go.NOTIONAL] += tick * lots
     head[go.BY_CAUSE + response[go.R_CAUSE]] += 1
+    if trades.shape[1] > 0:  # otherwise nobody pairs them
+        if head[go.FILLS] > trades.shape[1]:
+            head[go.FULL] = go.FULL_OF_FILLS
+            return
+        trades[go.T_TICKS, head[go.FILLS] - 1], trades[go.T_LOTS, head[go.FILLS] - 1] = tick, side * lots
     if own.logs.shape[1] > 0:
         if head[go.FILLS] > own.logs.shape[1]:
             head[go.FULL] = 1
@@ -329,7 +335,7 @@ def _booked(own: Orders, row: Ints, response: Ints) -> None:
 
 
 @inlined
-def _take(own: Orders, p: Ints, response: Ints, step_ns: int) -> None:
+def _take(own: Orders, trades: Ints, p: Ints, response: Ints, step_ns: int) -> None:
     """Take one response as the engine does; the next decision is at `step_ns`."""
     head = own.head
     what, slot, ts, seen = response[go.R_TYPE], response[go.R_SLOT], response[go.R_TS], response[go.R_SEEN]
@@ -346,15 +352,19 @@ def _take(own: Orders, p: Ints, response: Ints, step_ns: int) -> None:
     if what == ex.CANCEL_REJECTED or row[go.NUMBER] != response[go.R_NUMBER]:
         return  # the order has ended before: nothing is left to change
     if what == ex.FILLED:
-        _booked(own, row, response)
+        _booked(own, trades, row, response)
         row[go.FILLED] += response[go.R_LOTS]
         if row[go.FILLED] >= row[go.LOTS] and not row[go.WISHED]:
             go.end(own, slot, go.FILLED_WHOLE, ts, step_ns)
         else:  # while an amend may have made it larger, an order that looks full may still rest
             row[go.STATE] = go.PARTIALLY_FILLED
+            head[go.DIRTY] |= head[go.WAITING]
     elif what == ex.ACCEPTED:
         row[go.STATE], row[go.FLIGHT] = go.OPEN, go.NOTHING
+        if row[go.FITS] != head[go.STAMP] or row[go.AWAITED] or head[go.WAITING]:
+            head[go.DIRTY] = 1
     elif what == ex.AMENDED:
+        head[go.DIRTY] = 1
         row[go.AMENDS] += 1
         row[go.WISHED], row[go.FLIGHT] = 0, go.NOTHING
         go.moved(own, slot, response[go.R_TICK], response[go.R_LOTS])
@@ -374,7 +384,7 @@ def _take(own: Orders, p: Ints, response: Ints, step_ns: int) -> None:
 
 
 @inlined
-def deliver(own: Orders, p: Ints, until_ns: int) -> None:
+def deliver(own: Orders, trades: Ints, p: Ints, until_ns: int) -> None:
     """Deliver what is seen up to a time, that of the next decision, in order."""
     head, size = own.head, own.rings.shape[1]
     while True:
@@ -383,7 +393,7 @@ def deliver(own: Orders, p: Ints, until_ns: int) -> None:
         if min(seen, due) > until_ns:
             return
         if seen <= due:
-            _take(own, p, own.rings[go.OUTBOX, head[go.OUT_FIRST] & (size - 1)], until_ns)
+            _take(own, trades, p, own.rings[go.OUTBOX, head[go.OUT_FIRST] & (size - 1)], until_ns)
             head[go.OUT_FIRST] += 1
         else:
             question = own.rings[go.ASKED, head[go.ASK_FIRST] & (size - 1)]

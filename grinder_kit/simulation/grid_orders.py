@@ -14,10 +14,11 @@ from grinder_kit.kernel.exchange import Floats, Ints
 
 # columns of an order: what the strategy knows ...
 NUMBER, KEY, SIDE, TICKS, LOTS, FILLED, FLIGHT, STATE, SENT, AMENDS, WISHED, EXPIRES = range(12)
-# ... whether a reset waits for its end, and the latest decision in which it was wanted, stayed though off the plan, had to move ...
-AWAITED, WANTED, STAYS, MOVES = 12, 13, 14, 15
+# ... whether a reset waits for its end, and the latest decision in which it was wanted, was where it should be while a request for it
+# was under way, stayed though off the plan, had to move ...
+AWAITED, WANTED, FITS, STAYS, MOVES = range(12, 17)
 # ... and how it rests: a tick of its own, since an amend is known later than it happens
-X_RESTS, X_TICK, X_LOTS, X_LEAVES, X_LIST, X_NEXT, ORDER_SIZE = 16, 17, 18, 19, 20, 21, 22
+X_RESTS, X_TICK, X_LOTS, X_LEAVES, X_LIST, X_NEXT, ORDER_SIZE = range(17, 24)
 
 NOTHING, NEW, AMENDING, CANCELLING, UNKNOWN = range(5)  # FLIGHT
 PENDING, OPEN, PARTIALLY_FILLED, FILLED_WHOLE, CANCELLED, REJECTED, EXPIRED, STATES = range(8)  # STATE
@@ -33,13 +34,17 @@ LF_NUMBER, LF_TS, LF_SEEN, LF_TICKS, LF_LOTS, LF_CAUSE, LF_SIZE = range(7)
 LA_NOW, LA_SIDE, LA_TICKS, LA_LOTS, LA_SIZE = range(5)
 LP_INDEX, LP_TS, LP_SEEN, LP_LOTS, LP_SIZE = range(5)
 LE_NOW, LE_MID2, LE_POSITION, LE_CASH, LE_NOTIONAL, LE_SIZE = range(6)
+# rows of `trades`: price of a fill, lots with the sign of its side, and room to pair them
+T_TICKS, T_LOTS, T_WORK, T_SIZE = 0, 1, 2, 6
 
-# head: counts and cursors
+# head: counts and cursors; DIRTY: something has happened that a decision may answer, WAITING: the last one left something undone
 (
     LIVE, RESTING, FREE, IN_FIRST, IN_LAST, OUT_FIRST, OUT_LAST, ASK_FIRST, ASK_LAST, MIN_SELL, MAX_BUY, INVENTORY, FUNDED,
     HOT, TOUCH, PLACED, ENDED, STAMP, AWAITING, FULL, POSITION, CASH, NOTIONAL, FILLS, VOLUME, SENT_BUY, SENT_SELL, CANCEL_BUY,
-    CANCEL_SELL, AMENDED, PAID, SAMPLES, STEPS, STAYING, BY_CAUSE, BY_STATE, HEAD_SIZE,
-) = (*range(35), 40, 48)  # fmt: skip
+    CANCEL_SELL, AMENDED, PAID, SAMPLES, STEPS, STAYING, ROUND_TRIPS, LEVEL_PROFIT, DIRTY, WAITING, BY_CAUSE, BY_STATE, HEAD_SIZE,
+) = (*range(39), 44, 52)  # fmt: skip
+
+FULL_OF_FILLS, FULL_OF_STEPS = 2, 3  # FULL where not orders are what there was no room for
 
 # lists of `slots`, rings of `rings`, tables of `tables`, rows of `plan`, logs of `logs`
 LIVING, QUEUED, QUEUED_AT, UNUSED, TO_CANCEL, TO_SORT, TO_AMEND, TO_PLACE, SLOT_LISTS = range(9)
@@ -95,7 +100,7 @@ def clear(own: Orders) -> None:
     """Forget everything: another grid begins."""
     head = own.head
     head[:] = 0
-    head[MIN_SELL], head[MAX_BUY] = bk.NO_ASK, bk.NO_BID
+    head[MIN_SELL], head[MAX_BUY], head[DIRTY] = bk.NO_ASK, bk.NO_BID, 1
     own.tables[:] = 0
     count = own.rows.shape[0]
     head[FREE] = count
@@ -143,6 +148,7 @@ def add(own: Orders, key: int, side: int, tick: int, lots: int, now_ns: int) -> 
     head[PLACED] += 1
     row[NUMBER], row[KEY], row[SIDE], row[TICKS], row[LOTS] = head[PLACED], key, side, tick, lots
     row[FLIGHT], row[SENT] = NEW, now_ns
+    row[WANTED] = row[FITS] = head[STAMP]
     own.slots[LIVING, head[LIVE]] = slot
     head[LIVE] += 1
     table = (1 - side) >> 1
@@ -187,6 +193,9 @@ def end(own: Orders, slot: int, state: int, ended_ns: int, step_ns: int) -> None
     head[BY_STATE + state] += 1
     if own.logs.shape[1] > 0 and row[NUMBER] <= own.logs.shape[1]:
         write(own, slot, ended_ns, step_ns)
+    # The end of an order that no level wants changes nothing, unless something waits for it.
+    if row[WANTED] == head[STAMP] or head[WAITING] or row[AWAITED]:
+        head[DIRTY] = 1
     if row[AWAITED]:
         head[AWAITING] -= 1
     last = head[LIVE] - 1

@@ -11,7 +11,9 @@ from grinder_kit.kernel import observer
 from grinder_kit.kernel.compiled import compiled
 from grinder_kit.kernel.exchange import Floats, Ints
 from grinder_kit.simulation import grid_exchange as gx
+from grinder_kit.simulation import grid_filter as gf
 from grinder_kit.simulation import grid_orders as go
+from grinder_kit.simulation import grid_pairing
 from grinder_kit.simulation import grid_rules as gr
 from grinder_kit.simulation.grid_orders import Orders
 from grinder_kit.simulation.shared_market import Clock, Index
@@ -22,7 +24,7 @@ SAMPLE_NS = 1_000_000_000  # a point of the equity curve as often
 class Grids(NamedTuple):
     """Grids to run, and what becomes of them: every array has a row a grid.
 
-    p, power, sizes : (n, P_SIZE), (n,), (n, most sizes)
+    p, f, sizes : (n, P_SIZE), (n, F_SIZE), (n, most sizes)
     out : (n, HEAD_SIZE) counts and cash at the end
     ends : (n, 3) last step (ns), best bid and ask after it
     equity : (n, samples, LE_SIZE) points of the equity curve
@@ -30,7 +32,7 @@ class Grids(NamedTuple):
     """
 
     p: Ints
-    power: Floats
+    f: Floats
     sizes: Ints
     out: Ints
     ends: Ints
@@ -52,14 +54,16 @@ def _sample(own: Orders, now_ns: int, mid2: int, out: Ints) -> None:
 
 @compiled
 def _run(
-    index: Index, clock: Clock, last_ns: int, own: Orders, p: Ints, power: float, sizes: Ints, seen: Ints, ends: Ints,
-    equity: Ints,
+    index: Index, clock: Clock, looks: Floats, rule: gf.FillRule, last_ns: int, own: Orders, trades: Ints, p: Ints,
+    f: Floats, sizes: Ints, seen: Ints, ends: Ints, equity: Ints,
 ) -> None:  # fmt: skip
     """Trade one grid to the end: a step happens only while something is still to come after it."""
     head = own.head
     go.clear(own)
     seen[:] = 0
-    known = clock.bid.shape[0]
+    known, power, filtered = clock.bid.shape[0], f[gf.F_POWER], p[gx.P_FILTERED] != 0
+    if filtered:
+        gf.prepare(rule, f)
     start_ns, step_ns = clock.head[0], clock.head[1]
     now, next_sample = start_ns, start_ns
     while head[go.FULL] == 0:
@@ -68,17 +72,24 @@ def _run(
         if gx.felt(index, own, until):
             gx.run_to(index, own, p, power, until)
         if gx.answered(own, until):
-            gx.deliver(own, p, until)
-            seen[gr.SETTLED] = 0
+            gx.deliver(own, trades, p, until)
         bid, ask, gap = clock.bid[at], clock.ask[at], clock.gap[at]
-        if until >= last_ns and head[go.IN_FIRST] == head[go.IN_LAST] and head[go.OUT_FIRST] == head[go.OUT_LAST]:
+        idle = head[go.IN_FIRST] == head[go.IN_LAST] and head[go.OUT_FIRST] == head[go.OUT_LAST]
+        if until >= last_ns and (idle or until - last_ns > p[gx.P_WAIT]):
             break
         now = until
+        step = head[go.STEPS] if filtered else 0
+        if step >= looks.shape[0]:
+            head[go.FULL] = go.FULL_OF_STEPS
+            break
+        look = looks[step]
         head[go.STEPS] += 1
         if bid != bk.NO_BID and ask != bk.NO_ASK:
             stale = gap > 0 and now - gap < observer.SETTLE_NS
-            if not (seen[gr.SETTLED] and seen[gr.BID] == bid and seen[gr.ASK] == ask and seen[gr.QUIET] and not stale):
-                gr.decide(own, p, sizes, seen, bid, ask, stale, now)
+            same = seen[gr.BID] == bid and seen[gr.ASK] == ask and seen[gr.HELD] == head[go.POSITION]
+            same = same and not head[go.DIRTY] and not (filtered and look[gf.CHANGED] != 0.0)
+            if not (same and seen[gr.QUIET] and not stale):
+                gr.decide(own, p, f, sizes, rule, look, seen, bid, ask, stale, now)
             if now >= next_sample:
                 _sample(own, now, bid + ask, equity)
                 next_sample = now + SAMPLE_NS
@@ -88,15 +99,23 @@ def _run(
 
 
 @compiled
-def run_grids(index: Index, clock: Clock, last_ns: int, own: Orders, seen: Ints, grids: Grids, start: int) -> int:
-    """Run every grid from `start` on; return the first that found no room in `own`, their number when all are done."""
+def run_grids(
+    index: Index, clock: Clock, looks: Floats, rule: gf.FillRule, last_ns: int, own: Orders, trades: Ints, seen: Ints,
+    grids: Grids, start: int,
+) -> int:  # fmt: skip
+    """Run every grid from `start` on; return the first that found no room in `own`, their number when all are done.
+
+    `looks` (steps, LOOKS) is what grids with a fill filter know at each step, one row of anything where none has one; `trades`
+    (T_SIZE, fills) is room for the fills of one grid.
+    """
     for grid in range(start, grids.p.shape[0]):
         _run(
-            index, clock, last_ns, own, grids.p[grid], grids.power[grid], grids.sizes[grid], seen, grids.ends[grid],
-            grids.equity[grid],
+            index, clock, looks, rule, last_ns, own, trades, grids.p[grid], grids.f[grid], grids.sizes[grid], seen,
+            grids.ends[grid], grids.equity[grid],
         )  # fmt: skip
         if own.head[go.FULL]:
             return grid
+        grid_pairing.settle(own.head, trades)
         for column in range(go.HEAD_SIZE):
             grids.out[grid, column] = own.head[column]
         for row in range(own.head[go.PAID]):
@@ -108,10 +127,15 @@ def run_grids(index: Index, clock: Clock, last_ns: int, own: Orders, seen: Ints,
 def new_grids(count: int, sizes: int, samples: int, payments: int) -> Grids:
     """Return room for `count` grids."""
     return Grids(
-        np.zeros((count, gx.P_SIZE), np.int64), np.zeros(count), np.zeros((count, sizes), np.int64),
+        np.zeros((count, gx.P_SIZE), np.int64), np.zeros((count, gf.F_SIZE)), np.zeros((count, sizes), np.int64),
         np.zeros((count, go.HEAD_SIZE), np.int64), np.zeros((count, 3), np.int64),
         np.zeros((count, samples, go.LE_SIZE), np.int64), np.zeros((count, payments, go.LP_SIZE), np.int64),
     )  # fmt: skip
+
+
+def new_trades(fills: int) -> Ints:
+    """Return room for so many fills of a grid."""
+    return np.zeros((go.T_SIZE, fills), np.int64)
 
 
 def new_looks() -> Ints:

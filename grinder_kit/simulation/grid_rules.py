@@ -1,26 +1,26 @@
-"""One decision of a compiled grid: planner, levels and routing, as decision/ has them, in whole numbers.
+"""One decision of a compiled grid: planner, levels and routing over the tables of its own orders.
 
-Prices come from the functions of decision/ladder.py themselves, compiled. Which levels may be quoted follows GridManager, what is done
-about them follows the routing table and the engine; the tests hold both to the engine, order for order.
+Every rule is a function of decision/ladder.py or decision/rules.py, compiled: the engine calls the very same ones. What is here walks
+levels and orders in the engine's order; the tests hold it to the engine, order for order.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
-from grinder_kit.decision import ladder
+from grinder_kit.decision import ladder, rules
+from grinder_kit.kernel import book as bk
 from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel.compiled import compiled, inlined
-from grinder_kit.kernel.exchange import Ints
+from grinder_kit.kernel.exchange import Floats, Ints
 from grinder_kit.simulation import grid_exchange as gx
+from grinder_kit.simulation import grid_filter as gf
 from grinder_kit.simulation import grid_orders as go
 from grinder_kit.simulation.grid_orders import Orders
 
 # what was looked at last (ANCHOR2: where a centred ladder stands, half ticks), and whether anything may differ now
 (
-    CENTRE2, SKEW, KNOWN, ANCHOR2, FIRST_BUY, FIRST_SELL, OFF_BUY, OFF_SELL, CROSS_BUY, CROSS_SELL, SETTLED, WAS_STALE, BID,
-    ASK, QUIET, LOOKED_SIZE,
-) = range(16)  # fmt: skip
+    CENTRE2, SKEW, KNOWN, ANCHOR2, FIRST_BUY, FIRST_SELL, OFF_BUY, OFF_SELL, CROSS_BUY, CROSS_SELL, LIKELY_BUY, LIKELY_SELL,
+    KEPT_BUY, KEPT_SELL, HELD, WAS_STALE, BID, ASK, QUIET, LOOKED_SIZE,
+) = range(20)  # fmt: skip
 NO_RESET, SOFT, HARD = 0, 1, 2  # P_RESET
 
 _skewed_centre = compiled(ladder.skewed_centre)
@@ -29,7 +29,15 @@ _linear_level = compiled(ladder.linear_level)
 _geometric_level = compiled(ladder.geometric_level)
 _lattice_first = compiled(ladder.lattice_first)
 _moved_beyond = compiled(ladder.moved_beyond)
-_UNIT = ladder.UNIT
+_venue_refuses = compiled(rules.venue_refuses)
+_crosses = compiled(rules.crosses)
+_level_refuses = compiled(rules.level_refuses)
+_side_full = compiled(rules.side_full)
+_expired = compiled(rules.expired)
+_standing = compiled(rules.standing)
+_amend_waits = compiled(rules.amend_waits)
+_towards = compiled(rules.towards)
+_turn = compiled(rules.turn)
 
 
 @compiled
@@ -62,31 +70,12 @@ def _set_prices(own: Orders, p: Ints, seen: Ints, centre2: int, skew: int) -> bo
 
 
 @inlined
-def _crosses(side: int, ticks: int, bid: int, ask: int) -> bool:
-    return ticks >= ask if side > 0 else ticks <= bid
-
-
-@inlined
 def _crossing(own: Orders, row: int, count: int, bid: int, ask: int) -> int:
     """Return how many of the nearest levels cross."""
     at = 0
     while at < count and _crosses(1 - 2 * row, own.plan[row, at], bid, ask):
         at += 1
     return at
-
-
-@inlined
-def _venue_refuses(p: Ints, ticks: int, lots: int, mid2: int) -> bool:
-    """Whether the venue would refuse an order: as Constraints.refuse."""
-    if ticks <= 0 or ticks < p[gx.P_MIN_TICKS] or ticks > p[gx.P_MAX_TICKS]:
-        return True
-    if p[gx.P_BAND_DOWN_OF] and ticks * 2 * p[gx.P_BAND_DOWN_OF] < mid2 * p[gx.P_BAND_DOWN]:
-        return True
-    if p[gx.P_BAND_UP_OF] and ticks * 2 * p[gx.P_BAND_UP_OF] > mid2 * p[gx.P_BAND_UP]:
-        return True
-    if lots < p[gx.P_MIN_LOTS] or lots > p[gx.P_MAX_LOTS]:
-        return True
-    return bool((lots if p[gx.P_VALUE_IN_LOTS] else ticks * lots) < p[gx.P_MIN_VALUE])
 
 
 @compiled
@@ -96,7 +85,7 @@ def _quote(own: Orders, p: Ints, sizes: Ints, seen: Ints, bid: int, ask: int) ->
     An order off the plan stays where a new one would take: it is about to fill.
     """
     stamp, room, tolerance, lattice = own.head[go.STAMP], p[gx.P_ROOM], p[gx.P_TOLERANCE], p[gx.P_LATTICE] != 0
-    quoted = 0
+    limits, mid2, quoted = p[gx.P_LIMITS :], bid + ask, 0
     for row in range(2):
         if seen[OFF_BUY + row]:
             continue
@@ -105,18 +94,21 @@ def _quote(own: Orders, p: Ints, sizes: Ints, seen: Ints, bid: int, ask: int) ->
         # What the venue refuses of equal sizes, it refuses from the outermost or the nearest level on.
         fine = count > 0 and p[gx.P_SIZES] == 1
         for end in (0, count - 1):
-            fine = fine and not _venue_refuses(p, own.plan[row, end], sizes[0], bid + ask)
+            fine = fine and _venue_refuses(own.plan[row, end], sizes[0], mid2, limits) == rules.FINE
         for number in range(count):
             ticks, lots = own.plan[row, number], sizes[min(number, p[gx.P_SIZES] - 1)]
-            if ticks == last or not (fine or not _venue_refuses(p, ticks, lots, bid + ask)):
+            if not fine and _venue_refuses(ticks, lots, mid2, limits) != rules.FINE:
+                continue
+            why = _level_refuses(ticks, last, _crosses(side, ticks, bid, ask), quoted, room)
+            if why == rules.SAME_PRICE or why == rules.NO_ROOM:
                 continue
             key = first - side * number if lattice else number + 1
             slot = go.find(own, side, key)
-            if _crosses(side, ticks, bid, ask):
+            if why == rules.CROSSES:
                 if slot >= 0 and abs(ticks - own.rows[slot, go.TICKS]) <= tolerance:
                     own.rows[slot, go.STAYS] = stamp
                 continue
-            if quoted >= room:
+            if p[gx.P_FILTERED] and number >= seen[(KEPT_BUY if slot >= 0 else LIKELY_BUY) + row]:
                 continue
             last = ticks
             own.plan[go.Q_KEY, quoted], own.plan[go.Q_SIDE, quoted], own.plan[go.Q_TICKS, quoted] = key, side, ticks
@@ -128,9 +120,14 @@ def _quote(own: Orders, p: Ints, sizes: Ints, seen: Ints, bid: int, ask: int) ->
 
 
 @inlined
-def _conforms(own: Orders, p: Ints, slot: int, ticks: int, lots: int) -> bool:
-    row = own.rows[slot]
-    return bool(abs(ticks - row[go.TICKS]) <= p[gx.P_TOLERANCE] and abs(lots - row[go.LOTS]) <= 1)
+def _answer(own: Orders, p: Ints, level: Ints) -> int:
+    """Return what is done about a level and the order that stands under its key."""
+    row = own.rows[level[go.Q_SLOT]]
+    may_amend = p[gx.P_AMENDS] != 0 and row[go.AMENDS] < p[gx.P_MAX_AMENDS]
+    return _standing(
+        level[go.Q_TICKS], level[go.Q_LOTS], row[go.TICKS], row[go.LOTS], row[go.FILLED], p[gx.P_TOLERANCE],
+        p[gx.P_THRESHOLD], may_amend, p[gx.P_INCREASE] != 0,
+    )  # fmt: skip
 
 
 @compiled
@@ -139,7 +136,7 @@ def _reset(own: Orders, p: Ints, quoted: int) -> None:
     head, stamp = own.head, own.head[go.STAMP]
     for at in range(quoted):  # an order that conforms carries the stamp, negative
         level = own.plan[:, at]
-        if level[go.Q_SLOT] >= 0 and _conforms(own, p, level[go.Q_SLOT], level[go.Q_TICKS], level[go.Q_LOTS]):
+        if level[go.Q_SLOT] >= 0 and _answer(own, p, level) == rules.CONFORMS:
             own.rows[level[go.Q_SLOT], go.WANTED] = -stamp
     for at in range(head[go.LIVE]):
         row = own.rows[own.slots[go.LIVING, at]]
@@ -168,7 +165,7 @@ def _send(own: Orders, p: Ints, what: int, slot: int, ticks: int, lots: int, now
 def _blocked(own: Orders, slot: int, ticks: int) -> bool:
     """Whether an amend must wait: its price lies beyond an own order that is on its way, or is held by one that stays."""
     head, row = own.head, own.rows[slot]
-    lowest_sell, highest_buy, kept, leaving = np.int64(1) << 62, np.int64(-1), False, False
+    lowest_sell, highest_buy, kept, leaving = bk.NO_ASK, bk.NO_BID, False, False
     for at in range(head[go.LIVE]):
         other = own.rows[own.slots[go.LIVING, at]]
         if other[go.NUMBER] > head[go.STAYING]:
@@ -181,27 +178,26 @@ def _blocked(own: Orders, slot: int, ticks: int) -> bool:
             leaving |= other[go.TICKS] == ticks
         else:
             kept |= other[go.TICKS] == ticks
-    if ticks >= lowest_sell if row[go.SIDE] > 0 else ticks <= highest_buy:
-        return True
-    return ticks != row[go.TICKS] and kept and not leaving
+    why = _amend_waits(row[go.SIDE], ticks, row[go.TICKS], lowest_sell, highest_buy, kept and not leaving)
+    return bool(why != rules.FINE)
 
 
 @compiled
 def _amend(own: Orders, p: Ints, amends: int, now_ns: int) -> None:
     """Send amends: away from the market's other side first, the outermost before the others; then towards it, nearest first."""
     head = own.head
-    for towards in range(2):
+    for towards in (False, True):
         count = 0
         for at in range(amends):
             level = own.plan[:, own.slots[go.TO_AMEND, at]]
             row = own.rows[level[go.Q_SLOT]]
-            if ((level[go.Q_TICKS] - row[go.TICKS]) * level[go.Q_SIDE] > 0) != (towards == 1):
+            if _towards(level[go.Q_SIDE], level[go.Q_TICKS], row[go.TICKS]) != towards:
                 continue
-            rank = level[go.Q_SIDE] * level[go.Q_TICKS] * (1 - 2 * towards)
+            rank = _turn(level[go.Q_SIDE], level[go.Q_TICKS], towards)
             into = count
             while into > 0:
                 before = own.plan[:, own.slots[go.TO_SORT, into - 1]]
-                if before[go.Q_SIDE] * before[go.Q_TICKS] * (1 - 2 * towards) <= rank:
+                if _turn(before[go.Q_SIDE], before[go.Q_TICKS], towards) <= rank:
                     break
                 own.slots[go.TO_SORT, into] = own.slots[go.TO_SORT, into - 1]
                 into -= 1
@@ -224,8 +220,8 @@ def _amend(own: Orders, p: Ints, amends: int, now_ns: int) -> None:
 
 
 @compiled
-def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> bool:
-    """Send what makes own orders those of the plan; return whether anything was sent."""
+def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> None:
+    """Send what makes own orders those of the plan, and note whether a level has to wait for another order."""
     head, stamp, ttl = own.head, own.head[go.STAMP], p[gx.P_TTL]
     cancels = amends = places = 0
     lasting = ttl < 0 and head[go.AWAITING] == 0
@@ -234,7 +230,7 @@ def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> bool:
         row = own.rows[slot]
         if row[go.WANTED] == stamp and lasting:
             continue
-        expired = ttl >= 0 and now_ns - row[go.SENT] >= ttl and not row[go.AWAITED]
+        expired = _expired(row[go.SENT], now_ns, ttl) and not row[go.AWAITED]
         if (row[go.WANTED] == stamp or row[go.STAYS] == stamp) and not expired and not row[go.AWAITED]:
             continue
         if row[go.FLIGHT] == go.NOTHING:
@@ -242,27 +238,32 @@ def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> bool:
             own.slots[go.TO_CANCEL, cancels] = slot
             cancels += 1
     head[go.STAYING] = head[go.PLACED]
+    head[go.WAITING] = 0
     for at in range(0 if stale else quoted):
         level = own.plan[:, at]
         slot, ticks, lots = level[go.Q_SLOT], level[go.Q_TICKS], level[go.Q_LOTS]
         if slot < 0:
-            if not go.occupied(own, ticks) and head[go.AWAITING] == 0:
-                slot = go.add(own, level[go.Q_KEY], level[go.Q_SIDE], ticks, lots, now_ns)
-                if slot < 0:
-                    head[go.FULL] = 1
-                    return True
-                own.slots[go.TO_PLACE, places] = slot
-                places += 1
+            if go.occupied(own, ticks) or head[go.AWAITING] > 0:
+                head[go.WAITING] = 1
+                continue
+            slot = go.add(own, level[go.Q_KEY], level[go.Q_SIDE], ticks, lots, now_ns)
+            if slot < 0:
+                head[go.FULL] = 1
+                return
+            own.slots[go.TO_PLACE, places] = slot
+            places += 1
             continue
         row = own.rows[slot]
-        if row[go.FLIGHT] != go.NOTHING or row[go.MOVES] == stamp or _conforms(own, p, slot, ticks, lots):
+        if row[go.MOVES] == stamp:
+            continue
+        answer = _answer(own, p, level)
+        if answer == rules.CONFORMS:
+            row[go.FITS] = stamp
+            continue
+        if row[go.FLIGHT] != go.NOTHING:
             continue
         row[go.MOVES] = stamp
-        change = abs(ticks - row[go.TICKS])
-        safe = p[gx.P_AMENDS] and row[go.AMENDS] < p[gx.P_MAX_AMENDS] and lots > row[go.FILLED]
-        if safe and not p[gx.P_INCREASE] and (lots > row[go.LOTS] or change > 0):
-            safe = False
-        if safe and change * _UNIT <= p[gx.P_THRESHOLD] * row[go.TICKS]:
+        if answer == rules.QUANTITY_CHANGED or answer == rules.SMALL_MOVE:
             own.slots[go.TO_AMEND, amends] = at
             amends += 1
         else:
@@ -275,6 +276,8 @@ def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> bool:
         if not _blocked(own, level[go.Q_SLOT], level[go.Q_TICKS]):
             own.slots[go.TO_AMEND, kept] = own.slots[go.TO_AMEND, at]
             kept += 1
+    if kept < amends:
+        head[go.WAITING] = 1
     amends = kept
     for at in range(cancels):
         slot = own.slots[go.TO_CANCEL, at]
@@ -288,14 +291,34 @@ def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> bool:
         row = own.rows[slot]
         _send(own, p, ex.PLACE, slot, row[go.TICKS], row[go.LOTS], now_ns)
         head[go.SENT_BUY if row[go.SIDE] > 0 else go.SENT_SELL] += 1
-    return cancels + amends + places > 0
 
 
-@compiled
-def decide(own: Orders, p: Ints, sizes: Ints, seen: Ints, bid: int, ask: int, stale: bool, now_ns: int) -> None:
-    """Decide at a time with both sides of the book known. What cannot have changed since the last time is not looked at again."""
+@inlined
+def _filter(own: Orders, p: Ints, f: Floats, rule: gf.FillRule, look: Floats, seen: Ints, mid2: int) -> bool:
+    """Note how many levels of each side are likely enough; return whether that has changed."""
+    changed = False
+    for row in range(2):
+        side, count, prices = 1 - 2 * row, p[gx.P_DOWN] if row == 0 else p[gx.P_UP], own.plan[row]
+        near = gf.likely(rule, look, f, False, prices, count, side, mid2, seen[LIKELY_BUY + row])
+        far = near
+        if f[gf.F_HYSTERESIS] > 0.0:
+            far = gf.likely(rule, look, f, True, prices, count, side, mid2, seen[KEPT_BUY + row])
+        changed = changed or near != seen[LIKELY_BUY + row] or far != seen[KEPT_BUY + row]
+        seen[LIKELY_BUY + row], seen[KEPT_BUY + row] = near, far
+    return changed
+
+
+@inlined
+def decide(
+    own: Orders, p: Ints, f: Floats, sizes: Ints, rule: gf.FillRule, look: Floats, seen: Ints, bid: int, ask: int,
+    stale: bool, now_ns: int,
+) -> None:  # fmt: skip
+    """Decide at a time with both sides of the book known. What cannot have changed since the last time is not looked at again.
+
+    A decision that is made twice sends nothing the second time: all that it has changed is then under way.
+    """
     head = own.head
-    seen[BID], seen[ASK] = bid, ask
+    seen[BID], seen[ASK], seen[HELD] = bid, ask, head[go.POSITION]
     mid2, position, limit = bid + ask, head[go.POSITION], p[gx.P_LIMIT]
     fresh = False
     if p[gx.P_LATTICE]:
@@ -305,22 +328,25 @@ def decide(own: Orders, p: Ints, sizes: Ints, seen: Ints, bid: int, ask: int, st
         if centre2 == 0 or _moved_beyond(centre2, mid2, p[gx.P_RECENTRE]):
             fresh = centre2 != 0
             centre2 = seen[ANCHOR2] = mid2
-    skew = _skew_at(position, limit, p[gx.P_SKEW]) if p[gx.P_SKEW] and limit > 0 else 0
+    skew = _skew_at(position, limit, p[gx.P_SKEW]) if p[gx.P_SKEW] else 0
     changed = _set_prices(own, p, seen, centre2, skew) or fresh
     for row in range(2):
-        off = not p[gx.P_BUYS + row] or (limit >= 0 and (1 - 2 * row) * position >= limit)
+        off = not p[gx.P_BUYS + row] or _side_full(1 - 2 * row, position, limit)
         crossing = _crossing(own, row, p[gx.P_DOWN] if row == 0 else p[gx.P_UP], bid, ask)
         changed = changed or seen[OFF_BUY + row] != off or seen[CROSS_BUY + row] != crossing
         seen[OFF_BUY + row], seen[CROSS_BUY + row] = off, crossing
+    if p[gx.P_FILTERED]:
+        changed = _filter(own, p, f, rule, look, seen, mid2) or changed
     oldest = own.slots[go.LIVING, 0]
-    ageing = p[gx.P_TTL] >= 0 and head[go.LIVE] > 0 and now_ns - own.rows[oldest, go.SENT] >= p[gx.P_TTL]
-    banded = p[gx.P_BAND_DOWN_OF] != 0 or p[gx.P_BAND_UP_OF] != 0
-    if seen[SETTLED] and not (changed or ageing or banded or stale or seen[WAS_STALE]):
+    ageing = head[go.LIVE] > 0 and _expired(own.rows[oldest, go.SENT], now_ns, p[gx.P_TTL])
+    banded = p[gx.P_LIMITS + rules.BAND_DOWN_OF] != 0 or p[gx.P_LIMITS + rules.BAND_UP_OF] != 0
+    if not (head[go.DIRTY] or changed or ageing or banded or stale or seen[WAS_STALE]):
         return
+    head[go.DIRTY] = 0
     head[go.STAMP] += 1
     quoted = _quote(own, p, sizes, seen, bid, ask)
     if fresh and p[gx.P_RESET] != NO_RESET:
         _reset(own, p, quoted)
     seen[WAS_STALE] = stale
     seen[QUIET] = p[gx.P_TTL] < 0 and not stale  # time alone changes nothing
-    seen[SETTLED] = not _route(own, p, quoted, stale, now_ns)
+    _route(own, p, quoted, stale, now_ns)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from grinder_kit.simulation.verdict import BLOCK_S, FEWEST_BLOCKS, RESAMPLES
+from grinder_kit.fillprob.interval import block_mean
+from grinder_kit.simulation.verdict import BLOCK_S, RESAMPLES
 
 if TYPE_CHECKING:
     from grinder_kit.simulation.result import Result
@@ -45,20 +46,10 @@ def markout_summary(result: Result, seconds: tuple[float, ...] = HORIZONS_S) -> 
         for horizon in seconds:
             values = frame[f"markout_{horizon:g}s_bps"].to_numpy().astype(float)
             known = of_side & ~np.isnan(values)
-            rows.append((side, horizon, *_mean(values[known], blocks[known]), int(known.sum())))
+            fills = int(known.sum())
+            if not fills:
+                rows.append((side, horizon, None, None, None, 0))
+                continue
+            mean = block_mean(values[known], blocks[known], resamples=RESAMPLES)
+            rows.append((side, horizon, mean.value, mean.low, mean.high, fills))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-
-
-def _mean(
-    values: np.ndarray[Any, Any], blocks: np.ndarray[Any, Any]
-) -> tuple[float | None, float | None, float | None]:
-    if not len(values):
-        return None, None, None
-    _, block = np.unique(blocks, return_inverse=True)
-    sums, counts = np.bincount(block, values), np.bincount(block)
-    mean = float(values.mean())
-    if len(counts) < FEWEST_BLOCKS:
-        return mean, None, None
-    draws = np.random.default_rng(0).integers(0, len(counts), (RESAMPLES, len(counts)))
-    low, high = np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), (0.05, 0.95))
-    return mean, float(low), float(high)

@@ -44,6 +44,16 @@ class Recorder:
                 "reason": pl.String,
             }
         )
+        self.amend_rows = Spool(
+            {
+                "client_order_id": pl.String,
+                "ts_ns": pl.Int64,
+                "price_before": price,
+                "quantity_before": quantity,
+                "price": price,
+                "quantity": quantity,
+            }
+        )
         self.fill_rows = Spool({"seen_ns": pl.Int64, "cause": pl.Enum(CAUSES)})
         self.equity_rows = Spool(
             {
@@ -72,6 +82,13 @@ class Recorder:
         """Count an amend; a run that has none keeps the digest that it had before there were any."""
         self.amends += 1
         self._order_hash.update(b"amend %d %d %d %d;" % (side, ticks, lots, now_ns))
+
+    def moved(self, order: OwnOrder, ticks: int, lots: int, ts_ns: int) -> None:
+        """Write down an amend that the exchange has confirmed; `order` is as it was before."""
+        price, quantity = self.instrument.price, self.instrument.quantity
+        self.amend_rows.add(
+            order.client_order_id, ts_ns, price(order.ticks), quantity(order.lots), price(ticks), quantity(lots)
+        )
 
     def orders(self, ended: Iterable[OwnOrder]) -> None:
         """Write down orders that have ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from grinder_kit.decision.grid_manager import check_fill_prob
 from grinder_kit.errors import ConfigError, DataError
@@ -13,6 +13,7 @@ from grinder_kit.execution.engine import ExecutionEngine, PositionSource
 from grinder_kit.execution.fees import Fees, FundingTable
 from grinder_kit.execution.ledger import check_identity
 from grinder_kit.execution.port import Capabilities
+from grinder_kit.fillprob.model_file import fitted_for
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.event import (
@@ -37,7 +38,9 @@ from grinder_kit.simulation.result import Result
 
 if TYPE_CHECKING:
     from grinder_kit.fillprob.model import FillModel
+    from grinder_kit.fillprob.model_file import Fitted
     from grinder_kit.kernel.feed import Slice
+    from grinder_kit.kernel.simulator import KernelOptions
     from grinder_kit.market.source import Market
 
 SECOND_NS = 1_000_000_000
@@ -48,12 +51,17 @@ def replay(
     grid: GridConfig | Config,
     *,
     latency_ms: float | None = None,
-    model: FillModel | None = None,
+    model: FillModel | Fitted | None = None,
     position: PositionSource | None = None,
     progress: Callable[[int], None] | None = None,
+    engine: Literal["compiled", "event"] | None = None,
     _queue: str | None = None,
 ) -> Result:
     """Trade a grid on a market.
+
+    Most configurations run whole in compiled code, with the same orders, fills and digest as by the engine's own steps, many times
+    faster. ``result.engine`` says which it was, and ``result.kept_out`` why. Both stream the market, so that its length costs time;
+    a compiled replay keeps its orders in memory, some 500 bytes each.
 
     Parameters
     ----------
@@ -63,13 +71,15 @@ def replay(
         The grid alone (everything else at its defaults), or a whole configuration.
     latency_ms : float, optional
         Sets entry_ms and response_ms of the configuration.
-    model : FillModel, optional
-        What `grid.min_fill_prob` is held against, best one that was fitted on another part of the market; the specification's
-        heuristic by default.
+    model : FillModel or Fitted, optional
+        What `grid.min_fill_prob` is held against, best one that was fitted on another part of the market; by default the one that
+        the configuration names, or the specification's heuristic. The result's configuration has its hash.
     position : PositionSource, optional
         Another bookkeeping of the position for the side limits; for tests.
     progress : callable, optional
         Called after each stretch of the market with the number of its events.
+    engine : {"compiled", "event"}, optional
+        Which path is taken; by default the compiled one where it can be.
 
     Returns
     -------
@@ -79,7 +89,8 @@ def replay(
     Raises
     ------
     ConfigError
-        For a configuration that does not fit the instrument.
+        For a configuration that does not fit the instrument, names a model that is not to be had, or cannot run compiled though
+        `engine` asks for it.
     DataError
         For a market without events, or rows that break their recording's promises.
     IdentityError
@@ -90,10 +101,69 @@ def replay(
         config = config.replace(**{"execution.entry_ms": latency_ms, "execution.response_ms": latency_ms})
     check_against(config, market.instrument, None)
     instrument = _instrument(market, config)
-    if model is None:
+    fitted = fitted_for(config, model)
+    if fitted is None:
         check_fill_prob(config.grid)
-    run = _Run(market, config, instrument, position, _queue, model)
-    return run.to_the_end(progress)
+    elif config.fill_model is None:
+        config = config.replace(**{"fill_model.sha256": fitted.sha256})
+    kept_out = _kept_out(config, instrument, fitted, position)
+    if engine == "compiled" and kept_out is not None:
+        raise ConfigError(
+            f"{kept_out} keeps this replay out of compiled code; leave engine out, or write engine='event'"
+        )
+    if engine == "event" or kept_out is not None:
+        result = _Run(market, config, instrument, position, _queue, fitted).to_the_end(progress)
+        return dataclasses.replace(result, kept_out=kept_out)
+    return _compiled(market, config, instrument, progress, _queue)
+
+
+def _kept_out(
+    config: Config, instrument: Instrument, fitted: Fitted | None, position: PositionSource | None
+) -> str | None:
+    """Return what keeps a replay out of compiled code."""
+    from grinder_kit.simulation.compiled_run import keeps_out
+
+    if position is not None:
+        return "position"
+    return "model" if fitted is not None else keeps_out(config, instrument)
+
+
+def _compiled(
+    market: Market, config: Config, instrument: Instrument, progress: Callable[[int], None] | None, queue: str | None
+) -> Result:
+    from grinder_kit.simulation.compiled_run import run_compiled
+    from grinder_kit.simulation.retold import Retold
+
+    options, funding = _options(config, instrument, queue), FundingTable(instrument, market.funding())
+    log = run_compiled(market, config, instrument, options, funding, progress)
+
+    def by_event() -> Result:
+        return _Run(market, config, instrument, None, queue).to_the_end(None)
+
+    told = Retold(log, config, instrument, funding, by_event)
+    mark = instrument.tick * sum(log.touch) / 2
+    return Result(
+        config=config,
+        instrument=instrument,
+        market=market.describe(),
+        identity=check_identity(told.tracker, told.ledger, mark),
+        mark=mark,
+        steps=told.run.steps,
+        events=log.events,
+        start_ns=log.start_ns,
+        end_ns=log.end_ns,
+        engine="compiled",
+        _engine=told,
+        _recorder=told,
+    )
+
+
+def _options(config: Config, instrument: Instrument, queue: str | None) -> KernelOptions:
+    from grinder_kit.kernel.options import kernel_options
+
+    options = kernel_options(config.execution, amend=Capabilities.of(instrument).amend)
+    # A rule that a configuration cannot name; only sensitivity.py compares with it.
+    return options if queue is None else dataclasses.replace(options, queue=queue)
 
 
 def _instrument(market: Market, config: Config) -> Instrument:
@@ -120,21 +190,20 @@ class _Run:
         instrument: Instrument,
         position: PositionSource | None,
         queue: str | None = None,
-        model: FillModel | None = None,
+        fitted: Fitted | None = None,
     ) -> None:
         from grinder_kit.kernel import codes
         from grinder_kit.kernel import exchange as ex
-        from grinder_kit.kernel.options import kernel_options
         from grinder_kit.kernel.simulator import Simulator
 
         self.market, self.config, self.instrument = market, config, instrument
         can = Capabilities.of(instrument)
-        self.options = kernel_options(config.execution, amend=can.amend)
-        if queue is not None:  # a rule that a configuration cannot name; only sensitivity.py compares with it
-            self.options = dataclasses.replace(self.options, queue=queue)
+        self.options = _options(config, instrument, queue)
+        self.fitted = fitted
         self.engine = ExecutionEngine(
-            instrument, config, amend_rule=can.amend, reduce_only=can.reduce_only, model=model, position=position
-        )
+            instrument, config, amend_rule=can.amend, reduce_only=can.reduce_only, position=position,
+            model=None if fitted is None else fitted.model, markout=None if fitted is None else fitted.markout,
+        )  # fmt: skip
         self.funding = FundingTable(instrument, market.funding())
         self.simulator = Simulator(self.options, self.funding.times)
         self.recorder = Recorder(instrument)
@@ -170,7 +239,7 @@ class _Run:
                 self._next_sample = now
             while stretch.final or now + step_ns <= stretch.until_ns:
                 self._run_to(now + step_ns)
-                if not self.simulator.more and stretch.final:
+                if stretch.final and (not self.simulator.more or now + step_ns > self._last_wait(stretch)):
                     break  # a step happens only while something is still to come
                 now += step_ns
                 self._step(now)
@@ -181,6 +250,18 @@ class _Run:
         if now is None:
             raise DataError("the market has no events; import it again, or choose another window")
         return self._result(now)
+
+    def _last_wait(self, stretch: Slice) -> int:
+        """Return until when answers are waited for, given the market's last stretch.
+
+        Orders that expire, sent again before the last cancel is answered, would keep something under way for ever. Two round
+        trips answer what was under way at the market's end, and what those answers led to.
+        """
+        trip_ns = max(self.options.entry_ns) + max(self.options.response_ns)
+        if self.config.router.order_ttl_s is None or trip_ns <= self.config.grid.step_ns:
+            return self._ex.FOREVER
+        ends = (int(times[-1]) for times in (stretch.exchange.ts, stretch.local.ts) if len(times))
+        return max(ends, default=self.start_ns) + 2 * trip_ns
 
     def _run_to(self, until_ns: int) -> None:
         """Let the market run to a time; every response is seen by the engine when it is delivered."""
@@ -286,6 +367,7 @@ class _Run:
         if what == ex.AMENDED:
             del self._amending[number]
             ticks, lots = response[ex.R_TICK], response[ex.R_LOTS]
+            self.recorder.moved(self.engine.orders.by_id[client_id], ticks, lots, ts)
             return Amended(client_order_id=client_id, price_ticks=ticks, quantity_lots=lots, ts_ns=ts)
         if what == ex.FILLED:
             return self._fill(client_id, response)
@@ -341,7 +423,7 @@ class _Run:
             events=self.events,
             start_ns=self.start_ns,
             end_ns=now,
-            digest=self.recorder.digest(self.config.canonical()),
+            fitted=self.fitted,
             _engine=engine,
             _recorder=self.recorder,
         )

@@ -22,7 +22,10 @@ from grinder_kit.simulation.verdict import Verdict, judge
 if TYPE_CHECKING:
     from grinder_kit.execution.engine import ExecutionEngine
     from grinder_kit.execution.ledger import Identity
+    from grinder_kit.execution.refusals import RefusalLog
+    from grinder_kit.fillprob.model_file import Fitted
     from grinder_kit.simulation.recorder import Recorder
+    from grinder_kit.simulation.retold import Retold
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -43,10 +46,12 @@ class Result:
         Decisions made and market events that moved the exchange.
     start_ns, end_ns : int
         Time of the first event and of the last decision, ns UTC.
-    digest : str
-        SHA-256 over the configuration (without provenance) and every order and fill, in integers.
     engine : str
-        Which path computed it: ``event`` (the engine, step by step).
+        Which path computed it: ``compiled`` (whole in compiled code), or ``event`` (the engine, step by step). Both come to the same.
+    kept_out : str or None
+        What kept it out of compiled code, such as ``grid.min_fill_prob``; None where nothing did.
+    fitted : Fitted or None
+        What its levels were judged by; None where that was the specification's heuristic.
     """
 
     config: Config
@@ -58,10 +63,16 @@ class Result:
     events: int
     start_ns: int
     end_ns: int
-    digest: str
     engine: str = "event"
-    _engine: ExecutionEngine = field(repr=False)
-    _recorder: Recorder = field(repr=False)
+    kept_out: str | None = None
+    fitted: Fitted | None = None
+    _engine: ExecutionEngine | Retold = field(repr=False)
+    _recorder: Recorder | Retold = field(repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the configuration (without provenance) and every order and fill, in integers."""
+        return self._recorder.digest(self.config.canonical())
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -82,6 +93,14 @@ class Result:
         return self._recorder.order_rows.frame()
 
     @property
+    def amends(self) -> pl.DataFrame:
+        """Every amend that the exchange confirmed, by when it was seen.
+
+        client_order_id; ts_ns, exchange time; price_before, quantity_before; price, quantity.
+        """
+        return self._recorder.amend_rows.frame()
+
+    @property
     def equity(self) -> pl.DataFrame:
         """Equity about once a second, as the strategy knew it, with the parts it is made of."""
         return self._recorder.equity_rows.frame()
@@ -92,12 +111,17 @@ class Result:
         half = float(self.instrument.tick) / 2
         return self._recorder.mid_rows.frame().select("ts_ns", (pl.col("mid2") * half).alias("mid"))
 
+    @property
+    def refusal_log(self) -> RefusalLog:
+        """What the frame of refusals is made of. A compiled replay is repeated by the engine for it, once."""
+        return self._engine.refusals
+
     @cached_property
     def refusals(self) -> pl.DataFrame:
         """Levels that were not quoted: by level and reason, how often and how long (s), with the latest numbers."""
         rows = [
             (key.key, "BUY" if key.side > 0 else "SELL", str(key.reason), c.episodes, c.total_ns / 1e9, c.detail)
-            for key, c in self._engine.refusals.counts.items()
+            for key, c in self.refusal_log.counts.items()
         ]
         schema = {
             "level": pl.String, "side": pl.String, "reason": pl.String, "episodes": pl.Int64, "seconds": pl.Float64,
@@ -189,6 +213,7 @@ class Result:
         return {
             **summary,
             "engine": self.engine,
+            "kept_out": self.kept_out,
             "killed": self.killed,
             "verdict": self.verdict.text,
             "identity_residual": str(self.identity.residual),

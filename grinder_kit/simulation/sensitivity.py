@@ -53,14 +53,15 @@ def fill_sensitivity(
     chosen = whole.execution.queue.value
     if known is not None and known.config.canonical() != whole.canonical():
         raise ConfigError("known is the result of another configuration; leave it out, or pass known.config")
-    rows = []
+    rows, model = [], None if known is None else known.fitted
     for queue in QUEUES:
         if queue == chosen and known is not None:
             result = known
         elif queue == TOUCH:
-            result = replay(market, whole, progress=progress, _queue=TOUCH)
+            result = replay(market, whole, model=model, progress=progress, _queue=TOUCH)
         else:
-            result = replay(market, whole.replace(**{"execution.queue": QueueModel(queue)}), progress=progress)
+            changed = whole.replace(**{"execution.queue": QueueModel(queue)})
+            result = replay(market, changed, model=model, progress=progress)
         rows.append(_row(queue, queue == chosen, result))
     return pl.DataFrame(rows, schema_overrides={"low": pl.Float64, "high": pl.Float64, "markout_bps": pl.Float64})
 

@@ -9,33 +9,67 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from grinder_kit.errors import DataError
 from grinder_kit.execution.fees import FundingTable
 from grinder_kit.kernel import book as bk
 from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel.book import Book
-from grinder_kit.kernel.compiled import compiled
-from grinder_kit.kernel.exchange import Ints, Stream, move_book
-from grinder_kit.kernel.feed import FeedOptions, slices
+from grinder_kit.kernel.compiled import compiled, inlined
+from grinder_kit.kernel.exchange import Ints, move_book
+from grinder_kit.kernel.feed import FeedOptions
+from grinder_kit.simulation.columns import (
+    ADVANCE,
+    BY_LOCAL,
+    OFFSET,
+    Order,
+    Piece,
+    Rows,
+    clock_settings,
+    index,
+    last_local_ns,
+    local_settings,
+    stretches,
+    time_of,
+)
+from grinder_kit.simulation.local_book import (
+    GAP,
+    L_ASK,
+    L_BID,
+    L_GAP,
+    L_TS,
+    NEEDS_SIGHT,
+    SEEN,
+    SEEN_LAST,
+    SIGHT_SIZE,
+    TOO_EARLY,
+    ApartError,
+    LocalBook,
+    grown,
+    note,
+    quiet,
+)
 
 if TYPE_CHECKING:
     from grinder_kit.market.source import Market
 
 NO_TRADE = -1  # lots of a hot event that is no trade
 SILENT = -1  # `old` of a queue entry that no resting order is told: the level was crossed or cleared
-NEEDS_ROOM = 9  # beside the kernel's own statuses: the log is full
+NEEDS_ROOM, NEEDS_WIDTH = 8, 9  # beside the kernel's own statuses: the log is full, or too narrow
+NARROW = 1 << 31  # from here on a price or a quantity needs 64 bits
 _CLOCKS_KEPT = 8
+_ARENA = 1 << 19  # entries or times in one array: large enough for large pages
+_SPARE = 1024  # levels that events may remove at once, at first
 
 # columns of what is logged while the market is read
 H_TS, H_AT, H_PRICE, H_LOTS, H_COLUMNS = 0, 1, 2, 3, 4
 T_AT, T_BID, T_ASK, T_COLUMNS = 0, 1, 2, 3
-E_AT, E_SIDE, E_TICK, E_OLD, E_NEW, E_COLUMNS = 0, 1, 2, 3, 4, 5
+E_AT, E_PRICE, E_OLD, E_NEW, E_COLUMNS = 0, 1, 2, 3, 4  # price in ticks, of asks below zero
 AT, OLD, NEW = 0, 1, 2  # rows of the index's entries
-L_TS, L_BID, L_ASK, L_GAP, L_COLUMNS = 0, 1, 2, 3, 4
 
 
 class Index(NamedTuple):
@@ -108,9 +142,10 @@ class SharedMarket:
         self.market, self.feed, self.by_quote = market, feed, by_quote
         self.instrument = market.instrument
         self.table = FundingTable(market.instrument, market.funding())
-        reader = _Reader(by_quote)
-        for stretch in slices(market, feed):
-            reader.read(stretch.exchange, stretch.local)
+        try:
+            reader = _Reader(market, feed, by_quote, apart=False)
+        except ApartError:
+            reader = _Reader(market, feed, by_quote, apart=True)
         if reader.events == 0:
             raise DataError("the market has no events; import it again, or choose another window")
         self.events = reader.events
@@ -158,200 +193,265 @@ class SharedMarket:
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 
-class _Log(NamedTuple):
-    """What one stretch of the exchange's stream leaves; `used` counts the rows of each."""
+class _Scratch:
+    """Room for what one piece leaves.
 
-    hot: Ints
-    touch: Ints
-    entries: Ints
-    used: Ints
+    Entries and times stay where they are written, in a few large arrays, since many small ones cost a page fault each 4 KiB.
+    Entries are narrow until a price or quantity is too large for that.
+    """
+
+    def __init__(self) -> None:
+        self.hot = self.touch = np.empty((0, 0), np.int64)
+        self._entries: npt.NDArray[Any] = np.empty((0, E_COLUMNS), np.int32)
+        self._times: list[Ints] = []
+        self._free = 0  # of the last array of times
+
+    def entries(self, events: int) -> Ints:
+        """Return room for the entries of so many events."""
+        if len(self.hot) < events:
+            self.hot = np.empty((events, H_COLUMNS), np.int64)
+            self.touch = np.empty((events, T_COLUMNS), np.int64)
+        if len(self._entries) < events + _SPARE:
+            self._entries = np.empty((max(_ARENA, 2 * (events + _SPARE)), E_COLUMNS), self._entries.dtype)
+        return self._entries
+
+    def keep(self, used: int) -> Ints:
+        """Return the first entries, which are written over no more."""
+        kept, self._entries = self._entries[:used], self._entries[used:]
+        return kept
+
+    def times(self, events: int) -> Ints:
+        """Return room for the times of so many events."""
+        if self._free < events:
+            if self._times:
+                self._times[-1] = self._times[-1][: len(self._times[-1]) - self._free]
+            self._free = max(_ARENA, events)
+            self._times.append(np.empty(self._free, np.int64))
+        start = len(self._times[-1]) - self._free
+        self._free -= events
+        return self._times[-1][start : start + events]
+
+    def all_times(self) -> Ints:
+        """Return the times of all events."""
+        last = self._times[-1][: len(self._times[-1]) - self._free]
+        return last if len(self._times) == 1 else np.concatenate((*self._times[:-1], last))
+
+    def widen(self) -> None:
+        """Give entries 64 bits from now on."""
+        self._entries = np.empty((0, E_COLUMNS), np.int64)
 
 
 class _Reader:
-    """Both books, run over the streams, and what is kept of them."""
+    """The exchange's book run over its stream, what is seen beside it, and what is kept of both."""
 
-    def __init__(self, by_quote: bool) -> None:
+    def __init__(self, market: Market, feed: FeedOptions, by_quote: bool, *, apart: bool) -> None:
         self._settings = np.zeros(ex.S_SIZE, np.int64)
         self._settings[ex.S_BY_QUOTE] = by_quote
-        self._book, self._local_book = bk.new_book(), bk.new_book()
-        self._head, self._local_head = np.zeros(ex.H_SIZE, np.int64), np.zeros(ex.H_SIZE, np.int64)
-        self._seen = np.array([bk.NO_BID, bk.NO_ASK, 0], np.int64)  # the touch that was logged last, and the gap
+        self._clock = clock_settings(market, feed)
+        self._book, self._head = bk.new_book(), np.zeros(ex.H_SIZE, np.int64)
+        self._cursor = np.zeros(SIGHT_SIZE, np.int64)
+        self._local = LocalBook(
+            self._settings, local_settings(self._clock), market.disorder_ns[1], self._cursor, apart=apart
+        )
+        self._scratch = _Scratch()
         self._hot: list[Ints] = []
         self._touch: list[Ints] = []
         self._entries: list[Ints] = []
-        self._ts: list[Ints] = []
-        self._local: list[Ints] = [np.array([[-ex.FOREVER, bk.NO_BID, bk.NO_ASK, 0]], np.int64)]
+        self._seen: list[Ints] = []
         self.events = 0
         self.last_local_ns = -ex.FOREVER
+        for stretch in stretches(market, feed):
+            self._local.before(stretch, self._book, self._head)
+            for piece in stretch.pieces:
+                self._read(piece)
+            self._local.after(stretch, self._book, self._head)
+            self._see()
+            self.last_local_ns = max(
+                self.last_local_ns, last_local_ns(stretch.rows, self._clock, market.disorder_ns[1])
+            )
+        self._seen.append(self._local.sight[:1].copy())
 
-    def read(self, exchange: Stream, local: Stream) -> None:
-        count, at, room = len(exchange.ts), 0, len(exchange.ts) + 1024
+    def _read(self, piece: Piece) -> None:
+        count, at, wanted, scratch = len(piece.order), 0, len(piece.order), self._scratch
+        ts = scratch.times(count)
         while at < count:
-            log = _Log(
-                np.empty((count, H_COLUMNS), np.int64), np.empty((count, T_COLUMNS), np.int64),
-                np.empty((room, E_COLUMNS), np.int64), np.zeros(3, np.int64),
+            entries, used = scratch.entries(wanted), np.zeros(3, np.int64)
+            status, at = _read_exchange(
+                piece.rows, piece.order, at, self.events, self._clock, self._book, self._head, self._settings, scratch.hot,
+                scratch.touch, entries, used, ts, self._local.sight, self._cursor, self._local.shared,
             )  # fmt: skip
-            status, at = _read_exchange(exchange, at, self.events, self._book, self._head, self._settings, log)
-            for kept, rows, used in zip((self._hot, self._touch, self._entries), log[:3], log.used, strict=True):
-                kept.append(rows[:used].copy())
+            self._hot.append(scratch.hot[: used[0]].copy())
+            self._touch.append(scratch.touch[: used[1]].copy())
+            self._entries.append(scratch.keep(int(used[2])))
             if status == ex.NEEDS_BOOK:
                 self._book = bk.with_room(self._book)
             elif status == NEEDS_ROOM:
-                room *= 2
-        self._ts.append(exchange.ts)
+                wanted *= 2
+            elif status == NEEDS_WIDTH:
+                scratch.widen()
+            elif status == NEEDS_SIGHT:
+                self._local.sight = grown(self._local.sight)
+            elif status == TOO_EARLY:
+                raise ApartError
         self.events += count
-        self._read_local(local)
 
-    def _read_local(self, local: Stream) -> None:
-        count, at = len(local.ts), 0
-        if count:
-            self.last_local_ns = max(self.last_local_ns, int(local.ts[-1]))
-        while at < count:
-            rows = np.empty((count, L_COLUMNS), np.int64)
-            status, at, used = _read_local(
-                local, at, self._local_book, self._local_head, self._settings, self._seen, rows
-            )
-            self._local.append(rows[:used].copy())
-            if status == ex.NEEDS_BOOK:
-                self._local_book = bk.with_room(self._local_book)
+    def _see(self) -> None:
+        """Put away what was seen, but the last: more may be seen at the same time."""
+        last = int(self._cursor[SEEN_LAST])
+        self._seen.append(self._local.sight[: last - 1].copy())
+        self._cursor[SEEN] = last
+        self._local.compact()
 
     def local(self) -> Ints:
         """Return the local touch by time, each row (L_COLUMNS,)."""
-        return np.concatenate(self._local)
+        return np.concatenate(self._seen)
 
     def index(self, funding: Ints) -> Index:
-        hot, touch, entries = (np.concatenate(rows) for rows in (self._hot, self._touch, self._entries))
-        trades = hot[hot[:, H_LOTS] != NO_TRADE, H_PRICE]
+        hot, touch = (np.concatenate(rows).T.copy() for rows in (self._hot, self._touch))
+        trades = hot[H_PRICE, hot[H_LOTS] != NO_TRADE]
         ticks, rows = np.abs(trades), (trades > 0).astype(np.int64)  # a buyer meets asks: row 1
         base = int(ticks.min()) if ticks.size else 0
-        list_of = np.full((2, int(ticks.max()) - base + 1 if ticks.size else 1), -1, np.int64)
+        list_of: npt.NDArray[Any] = np.full((2, int(ticks.max()) - base + 1 if ticks.size else 1), -1, np.int32)
         list_of[rows, ticks - base] = 0
         lists = int((list_of == 0).sum())
         list_of[list_of == 0] = np.arange(lists)
-        bounds, sorted_entries = _by_list(entries, list_of, base, lists)
+        bounds, entries = _by_list(self._entries, list_of, base, lists)
         return Index(
-            np.concatenate(self._ts), np.ascontiguousarray(hot.T), np.ascontiguousarray(touch.T), np.array([base], np.int64),
-            list_of, bounds, sorted_entries, funding,
+            self._scratch.all_times(), hot, touch, np.array([base], np.int64), list_of, bounds, entries, funding
         )  # fmt: skip
 
 
-def _by_list(entries: Ints, list_of: Ints, base: int, lists: int) -> tuple[Ints, Ints]:
+def _by_list(chunks: list[Ints], list_of: Ints, base: int, lists: int) -> tuple[Ints, Ints]:
     """Return where each list starts, and (at, old, new) of the entries that belong to one, list by list in order of time."""
     bounds = np.zeros(lists + 1, np.int64)
-    _count(entries, list_of, base, bounds)
+    for chunk in chunks:
+        _count(chunk, list_of, base, bounds)
     np.cumsum(bounds, out=bounds)
-    out = np.empty((3, int(bounds[-1])), np.int64)
-    _place(entries, list_of, base, bounds[:-1].copy(), out)
+    out = np.empty((3, int(bounds[-1])), np.int64 if any(chunk.itemsize == 8 for chunk in chunks) else np.int32)
+    free = bounds[:-1].copy()
+    for chunk in chunks:
+        _place(chunk, list_of, base, free, out)
     return bounds, out
 
 
-@compiled
-def _list(list_of: Ints, base: int, side: int, tick: int) -> int:
-    at = tick - base
-    return list_of[(1 - side) >> 1, at] if 0 <= at < list_of.shape[1] else -1
+@inlined
+def _list(list_of: Ints, base: int, price: int) -> int:
+    row, at = (0, price - base) if price > 0 else (1, -price - base)
+    return list_of[row, index(at)] if 0 <= at < list_of.shape[1] else -1
 
 
 @compiled
 def _count(entries: Ints, list_of: Ints, base: int, bounds: Ints) -> None:
     for row in range(entries.shape[0]):
-        which = _list(list_of, base, entries[row, E_SIDE], entries[row, E_TICK])
+        which = _list(list_of, base, entries[index(row), E_PRICE])
         if which >= 0:
-            bounds[which + 1] += 1
+            bounds[index(which + 1)] += 1
 
 
 @compiled
 def _place(entries: Ints, list_of: Ints, base: int, free: Ints, out: Ints) -> None:
     for row in range(entries.shape[0]):
-        which = _list(list_of, base, entries[row, E_SIDE], entries[row, E_TICK])
+        entry = entries[index(row)]
+        which = _list(list_of, base, entry[E_PRICE])
         if which >= 0:
-            into = free[which]
-            out[AT, into], out[OLD, into], out[NEW, into] = entries[row, E_AT], entries[row, E_OLD], entries[row, E_NEW]
-            free[which] += 1
+            into = index(free[index(which)])
+            out[AT, into], out[OLD, into], out[NEW, into] = entry[E_AT], entry[E_OLD], entry[E_NEW]
+            free[index(which)] += 1
 
 
 @compiled
-def _removed(book: Book, side: int, until: int, at: int, log: _Log) -> bool:
+def _removed(book: Book, side: int, until: int, at: int, entries: Ints, used: Ints) -> bool:
     """Log as silently removed the levels of a side from its best to `until`; False: the log has no room for them."""
-    tick = book.head[bk.BEST + ((1 - side) >> 1)]
-    entries, used = log.entries, log.used[2]
+    tick, last = book.head[bk.BEST + ((1 - side) >> 1)], used[2]
     while (tick - until) * side >= 0:
-        if used == entries.shape[0]:
+        if last == entries.shape[0]:
             return False
-        row = entries[used]
-        row[E_AT], row[E_SIDE], row[E_TICK], row[E_OLD], row[E_NEW] = at, side, tick, SILENT, 0
-        used += 1
+        entry = entries[last]
+        entry[E_AT], entry[E_PRICE], entry[E_OLD], entry[E_NEW] = at, side * tick, SILENT, 0
+        last += 1
         tick = bk.next_level(book, side, tick)
-    log.used[2] = used
+    used[2] = last
+    return True
+
+
+@compiled
+def _crossed(book: Book, kind: int, side: int, tick: int, lots: int, at: int, entries: Ints, used: Ints) -> bool:
+    """Log the levels that an event removes without a word, before it does; False: the log has no room."""
+    kept, fits = used[2], True
+    if kind == ex.CLEAR:
+        fits = _removed(book, side, tick, at, entries, used)
+    elif kind != ex.BBO and lots > 0 and bk.takes(book, side, tick):
+        fits = _removed(book, -side, tick, at, entries, used)
+    if not fits or used[2] == entries.shape[0]:
+        used[2] = kept
+        return False
     return True
 
 
 @compiled
 def _read_exchange(
-    stream: Stream, start: int, before: int, book: Book, head: Ints, settings: Ints, log: _Log
-) -> tuple[int, int]:
+    rows: Rows, order: Order, start: int, before: int, clock: Ints, book: Book, head: Ints, settings: Ints, hot: Ints,
+    touch: Ints, entries: Ints, used: Ints, times: Ints, sight: Ints, cursor: Ints, one_book: bool,
+) -> tuple[int, int]:  # fmt: skip
     """Run the exchange's book from `start`, `before` events after the market's first; return (status, next position)."""
-    hot, touch, entries, used = log.hot, log.touch, log.entries, log.used
-    bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-    for row in range(start, stream.ts.shape[0]):
-        kind, side, tick, lots = stream.kind[row], stream.side[row], stream.tick[row], stream.lots[row]
-        at = before + row
+    base, bid, ask = book.head[bk.BASE], book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
+    by_exchange = clock[BY_LOCAL] == 0 and clock[ADVANCE] == 0
+    hots, changes, logged = 0, 0, 0
+    for at in range(start, order.shape[0]):
+        row = index(order[index(at)])
+        kind, of, tick, lots = rows.kind[row], rows.side[row], rows.tick[row], rows.lots[row]
+        ts = rows.exchange_ns[row] if by_exchange else time_of(rows, clock, row)
+        times[index(at)] = ts
         if kind == ex.TRADE:
-            old, reaches, came = SILENT, True, lots
-        else:
-            if not bk.ready(book, tick):
-                return ex.NEEDS_BOOK, row
-            if used[2] == entries.shape[0]:
-                return NEEDS_ROOM, row
-            depth = kind in (ex.DEPTH, ex.SNAPSHOT)
-            kept = used[2]
-            fits = True
-            if kind == ex.CLEAR:
-                fits = _removed(book, side, tick, at, log)
-            elif depth and lots > 0 and bk.takes(book, side, tick):
-                fits = _removed(book, -side, tick, at, log)
-            if not fits or used[2] == entries.shape[0]:
-                used[2] = kept
-                return NEEDS_ROOM, row
-            old, reaches = move_book(book, head, settings, kind, side, tick, lots, stream.id[row])
-            came = NO_TRADE
+            event = hot[hots]
+            event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = ts, before + at, (1 - 2 * of) * tick, lots
+            hots += 1
+            continue
+        if logged == entries.shape[0]:
+            used[0], used[1], used[2] = hots, changes, logged
+            return NEEDS_ROOM, at
+        if (tick | lots | (before + at)) >= NARROW and entries.itemsize == 4:
+            used[0], used[1], used[2] = hots, changes, logged
+            return NEEDS_WIDTH, at
+        place = tick - base
+        if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
+            entry = entries[index(logged)]
+            entry[E_AT], entry[E_PRICE] = before + at, tick if of == 0 else -tick
+            entry[E_OLD], entry[E_NEW] = book.levels[of, index(place)], lots
+            logged += 1
+            book.levels[of, index(place)] = lots
+            continue
+        side = 1 - 2 * of if of < 2 else 0
+        used[0], used[1], used[2] = hots, changes, logged
+        if not bk.ready(book, tick):
+            return ex.NEEDS_BOOK, at
+        if cursor[SEEN_LAST] == sight.shape[0]:
+            return NEEDS_SIGHT, at
+        if not _crossed(book, kind, side, tick, lots, before + at, entries, used):
+            return NEEDS_ROOM, at
+        old, reaches = move_book(book, head, settings, kind, side, tick, lots, rows.id[row])
+        logged = used[2]
         if old >= 0:
-            entry = entries[used[2]]
-            entry[E_AT], entry[E_SIDE], entry[E_TICK], entry[E_OLD], entry[E_NEW] = at, side, tick, old, lots
-            used[2] += 1
+            entry = entries[logged]
+            entry[E_AT], entry[E_PRICE], entry[E_OLD], entry[E_NEW] = before + at, side * tick, old, lots
+            logged += 1
         if reaches:
-            event = hot[used[0]]
-            event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = stream.ts[row], at, side * tick, came
-            used[0] += 1
-        if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask:
+            event = hot[hots]
+            event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = ts, before + at, side * tick, NO_TRADE
+            hots += 1
+        base, gap, seen = book.head[bk.BASE], cursor[GAP], rows.local_ns[row] + clock[OFFSET]
+        if one_book:
+            if kind == ex.GAP:
+                cursor[GAP] = seen
+            elif kind == ex.SNAPSHOT or kind == ex.BBO:
+                cursor[GAP] = 0
+        moved = book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask
+        if moved:
             bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-            new = touch[used[1]]
-            new[T_AT], new[T_BID], new[T_ASK] = at, bid, ask
-            used[1] += 1
-    return ex.DONE, stream.ts.shape[0]
-
-
-@compiled
-def _read_local(
-    stream: Stream, start: int, book: Book, head: Ints, settings: Ints, seen: Ints, out: Ints
-) -> tuple[int, int, int]:
-    """Run the local book from `start` and write the touch where it changes, once for each time."""
-    used = 0
-    for row in range(start, stream.ts.shape[0]):
-        kind, side, tick, lots = stream.kind[row], stream.side[row], stream.tick[row], stream.lots[row]
-        gap = seen[2]
-        if kind == ex.GAP:
-            gap = stream.ts[row]
-        elif kind != ex.TRADE:
-            if not bk.ready(book, tick):
-                return ex.NEEDS_BOOK, row, used
-            move_book(book, head, settings, kind, side, tick, lots, stream.id[row])
-            if kind in (ex.SNAPSHOT, ex.BBO):
-                gap = 0
-        bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-        if bid != seen[0] or ask != seen[1] or gap != seen[2]:
-            if used == 0 or out[used - 1, L_TS] != stream.ts[row]:
-                used += 1
-            new = out[used - 1]
-            new[L_TS], new[L_BID], new[L_ASK], new[L_GAP] = stream.ts[row], bid, ask, gap
-            seen[0], seen[1], seen[2] = bid, ask, gap
-    return ex.DONE, stream.ts.shape[0], used
+            new = touch[changes]
+            new[T_AT], new[T_BID], new[T_ASK] = before + at, bid, ask
+            changes += 1
+        if one_book and (moved or cursor[GAP] != gap) and (seen < ts or not note(sight, cursor, seen, bid, ask)):
+            return TOO_EARLY, at
+    used[0], used[1], used[2] = hots, changes, logged
+    return ex.DONE, order.shape[0]

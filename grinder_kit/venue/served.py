@@ -313,7 +313,9 @@ async def serve(
     DataError
         For a market without events.
     """
-    async with SimulatedVenue(market, execution=execution, capabilities=capabilities, speed=speed) as venue:
+    async with SimulatedVenue(
+        market, execution=execution, capabilities=capabilities, speed=speed, with_features=True
+    ) as venue:
         served = ServedVenue(
             venue,
             venue,

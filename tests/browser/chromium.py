@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,13 @@ FLAGS = (
 )
 
 
+def chromium() -> str | None:
+    """Return where Chromium is; None where it, or what drives it, is not installed."""
+    if importlib.util.find_spec("playwright") is None:
+        return None
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
     """Give a running Chromium; skips where there is none, fails where GRINDER_REQUIRE_DATA=1 asks for it.
@@ -33,16 +41,14 @@ def running_chromium() -> Iterator[Browser]:
     While it runs, this thread cannot `asyncio.run` anything: Playwright keeps a loop of its own in it. So it must end
     before tests of asynchronous code begin, and lives for a module or a package, never for the session.
     """
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        found = None
+    found = chromium()
     if found is None:
         reason = "no Chromium or no playwright; make chromium, pip install -e '.[browser]'"
         if os.environ.get("GRINDER_REQUIRE_DATA") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser

@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.chromium import running_chromium
 from tests.browser.lab import Lab, NotebookPage
+from tests.compiled import compile_once
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,6 +26,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def lab(browser: Browser, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Return a running JupyterLab with copies of all notebooks."""
+    compile_once()
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
     with Lab(browser, tmp_path_factory.mktemp("lab"), notebooks, root / "build" / "screenshots") as running:
         yield running

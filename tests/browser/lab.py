@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,12 +21,18 @@ import nbformat
 import psutil
 from ipykernel.kernelspec import write_kernel_spec
 
+from tests.quiet import complaints
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 
 START_S = 60
 RUN_S = 120  # on a machine whose compiled code is not cached yet
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+#: Notebooks that a test runs to their claim in a page; on a kernel alone only where there is no Chromium.
+IN_A_PAGE = frozenset({"01_what_does_a_grid_earn", "04_why_was_this_order_sent", "06_does_paper_match_replay"})
+CLAIM_S = 60
 
 #: Errors that JupyterLab itself writes to the console and that say nothing about the notebook.
 UNRELATED = (
@@ -250,6 +257,16 @@ class NotebookPage:
         idle = [i for i, cell in self._code() if "".join(cell["source"]).strip() and cell["execution_count"] is None]
         if idle:
             raise CellFailed(f"cells {idle} of {self.name} did not run")
+
+    def run_to_the_claim(self) -> None:
+        """Run every cell of a notebook of `IN_A_PAGE`, without an error or a warning, within a minute."""
+        assert self.name in IN_A_PAGE
+        started = time.monotonic()
+        self.run_all()
+        assert time.monotonic() - started < CLAIM_S
+        outputs = (output for _, cell in self._code() for output in cell["outputs"] if output.get("name") == "stderr")
+        said = "".join("".join(output["text"]) for output in outputs)
+        assert not complaints(said), said
 
     def run_cell(self, index: int, timeout_s: float = RUN_S) -> None:
         """Run one cell and wait for it; raises `CellFailed` where it raised."""

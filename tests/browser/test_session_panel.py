@@ -26,6 +26,20 @@ session.wait("RUNNING", timeout_s=60)
 panel = gw.SessionPanel(session)
 panel
 """
+FITTED = """
+import grinder_kit as gk
+import grinder_widgets as gw
+
+labels = gk.label(gk.synthetic_market(seed=3, minutes=4))
+path = gk.save_model(gk.FirstPassageModel().fit(labels), "{name}.json", markout=gk.MarkoutModel().fit(labels))
+config = gk.Config(grid=gk.GridConfig(spacing_bps=3, levels=8, size="0.002", position_limit="0.02", min_fill_prob=0.2))
+config = config.replace(**{{"fill_model.file": str(path), "fill_model.sha256": gk.load_fitted(path).sha256}})
+session = gk.Session(config, market="synthetic seed=7 minutes=600", name="{name}", speed=40)
+session.start()
+session.wait("RUNNING", timeout_s=60)
+panel = gw.SessionPanel(session)
+panel
+"""
 BUSY = """
 import time
 
@@ -84,6 +98,23 @@ def test_panel_follows_and_steers(lab: Lab, notebook: Callable[[str], NotebookPa
     page.screenshot("panel-flat")
 
 
+def test_ribbon_and_its_score(lab: Lab, notebook: Callable[[str], NotebookPage]) -> None:
+    """With a fitted model: dots, bands, values and refused levels in the ladder, and the verdict on the probabilities below."""
+    lab.write("ribbon", [FITTED.format(name="ribbon")])
+    page = notebook("ribbon")
+    page.run_cell(0)
+    page.wait_for_figures(2)
+    until(lambda: seen("ribbon").ribbon.text, timeout_s=120)
+    ladder = seen("ribbon").ladder
+    assert {rung.refused for rung in ladder} == {True, False} and any(rung.value_bps is not None for rung in ladder)
+    page.page.get_by_role("tab", name="Ribbon score", exact=True).click()
+    until(lambda: "Fills seen" in text_of(page) and "n = " in text_of(page))
+    page.page.get_by_label("level", exact=True).select_option("BUY 1")
+    until(lambda: "P(fill 60 s)" in text_of(page) and "expected value" in text_of(page))
+    for theme in ("light", "dark"):
+        page.screenshot("panel-ribbon-score", theme)
+
+
 def test_flatten_over_time_shows_its_progress(lab: Lab, notebook: Callable[[str], NotebookPage]) -> None:
     """Chosen beside the button, it shows how far it is and when the next slice comes, and ends flat."""
     page = running(lab, notebook, "exit")
@@ -107,7 +138,8 @@ def test_kill_acts_while_a_cell_is_busy(lab: Lab, notebook: Callable[[str], Note
     page.click_button("KILL")
     until(lambda: "KILLED" in look(SessionFolder("busy")).line, timeout_s=5)
     assert not page.page.evaluate("grinder.settled()"), "the cell still runs"
-    page.finish([1])
+    page.interrupt()
+    page.finish([])
     until(lambda: "KILLED" in text_of(page) and "REMAINS" in text_of(page) or "flat" in text_of(page))
     page.screenshot("panel-killed")
     page.screenshot("panel-killed", "dark")
@@ -138,8 +170,8 @@ def test_closed_tab_second_notebook_and_run_all_twice(lab: Lab, notebook: Callab
 
 
 def test_paper_notebook(lab: Lab, notebook: Callable[[str], NotebookPage]) -> None:
-    """Notebook 06 runs to its claim in the browser as well."""
+    """Notebook 06 runs to its claim in the browser."""
     page = notebook("06_does_paper_match_replay")
-    page.run_all(timeout_s=120)
+    page.run_to_the_claim()
     for theme in ("light", "dark"):
         page.screenshot("06_does_paper_match_replay", theme)

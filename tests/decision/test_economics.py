@@ -64,6 +64,7 @@ def test_the_formula(size: float, chance: float, edge: float, fees: float, marko
     assert whole.value.value == pytest.approx(value, abs=1e-6)
     assert whole.per_hour.value == pytest.approx(value * 120, abs=1e-4)
     assert whole.profit_bps.value == pytest.approx(profit_bps(edge, fees, markout), abs=1e-9)
+    assert whole.value_bps.value == pytest.approx(chance * profit_bps(edge, fees, markout), abs=1e-9)
 
 
 @given(chance=intervals(probability), markout=intervals(bps), share=probability, cost=bps)

@@ -116,10 +116,10 @@ def test_more_data_make_the_band_narrower() -> None:
 
 def test_the_covariance_is_what_a_block_bootstrap_gives() -> None:
     """Refits on resampled blocks spread as the covariance says."""
-    x = orders(1_200, seed=16)
+    x = orders(400, seed=16)
     # Blocks share a mood, so that they differ more than independent orders would.
     mood = np.repeat(np.exp(np.random.default_rng(17).normal(0, 0.4, 20)), len(x) // 20)
-    labels = label_set(x, passage_times(x, seed=18) * mood, step_ms=1_000)
+    labels = label_set(x, passage_times(x, seed=18) * mood, step_ms=3_000)
     fitted = FirstPassageModel(spread=NOTHING).fit(labels)
     seen = observe(labels)
     rng = np.random.default_rng(19)

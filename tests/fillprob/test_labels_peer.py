@@ -16,6 +16,9 @@ from grinder_kit.model.config import ExecutionConfig
 
 pytest.importorskip("hftbacktest", reason="the peer is not installed: pip install .[bench]")
 
+# One worker compiles the peer and reads its files; the others need not.
+pytestmark = pytest.mark.xdist_group("peer")
+
 NOT_FILLED, REFUSED = 0, -1
 HORIZONS_S = (1, 5, 10)
 AGREE = 0.96
@@ -31,9 +34,10 @@ def peer_events(raw: Path) -> Any:
     return binancefutures.convert(str(raw), combined_stream=True)
 
 
-def peer_fills(raw: Path, orders: pl.DataFrame, tick: float) -> np.ndarray[Any, Any]:
-    """Return when the peer fills each order (ns), NOT_FILLED, or REFUSED."""
-    from hftbacktest import EXPIRED, FILLED, GTX, LIMIT, BacktestAsset, ROIVectorMarketDepthBacktest
+@functools.cache
+def peer_run() -> Any:
+    """Return what sends orders to the peer and notes when they fill, compiled once."""
+    from hftbacktest import EXPIRED, FILLED, GTX, LIMIT
     from numba import njit
 
     @njit  # type: ignore[untyped-decorator]
@@ -56,6 +60,13 @@ def peer_fills(raw: Path, orders: pl.DataFrame, tick: float) -> np.ndarray[Any, 
             elif order.status == EXPIRED:
                 out[order.order_id - 1] = REFUSED
 
+    return run
+
+
+def peer_fills(raw: Path, orders: pl.DataFrame, tick: float) -> np.ndarray[Any, Any]:
+    """Return when the peer fills each order (ns), NOT_FILLED, or REFUSED."""
+    from hftbacktest import BacktestAsset, ROIVectorMarketDepthBacktest
+
     asset = (
         BacktestAsset()
         .data([peer_events(raw)])
@@ -72,7 +83,7 @@ def peer_fills(raw: Path, orders: pl.DataFrame, tick: float) -> np.ndarray[Any, 
     backtest = ROIVectorMarketDepthBacktest([asset])
     out = np.full(orders.height, NOT_FILLED, np.int64)
     times, sides = orders["ts_ns"].to_numpy(), orders["side"].to_numpy()
-    run(backtest, times, sides, orders["ticks"].to_numpy() * tick, orders["lots"].to_numpy() * 0.001, out)
+    peer_run()(backtest, times, sides, orders["ticks"].to_numpy() * tick, orders["lots"].to_numpy() * 0.001, out)
     backtest.close()
     return out
 

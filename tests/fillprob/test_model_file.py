@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,8 +14,17 @@ from grinder_kit.fillprob.calibration import CalibratedModel
 from grinder_kit.fillprob.first_passage import FirstPassageModel, Tail
 from grinder_kit.fillprob.heuristic_model import HeuristicModel
 from grinder_kit.fillprob.kaplan_meier import KaplanMeierModel
+from grinder_kit.fillprob.markout import MarkoutModel
 from grinder_kit.fillprob.model import FillModel
-from grinder_kit.fillprob.model_file import load_model, save_model
+from grinder_kit.fillprob.model_file import (
+    Fitted,
+    fitted_for,
+    load_fitted,
+    load_model,
+    model_sha256,
+    save_model,
+)
+from grinder_kit.model.config import Config, GridConfig
 from tests.fillprob.simulated import label_set, orders, passage_times
 
 
@@ -65,8 +75,8 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 def test_another_version_is_refused(tmp_path: Path) -> None:
     """A file of another version is an error that says both."""
     path, content = _written(tmp_path)
-    path.write_text(json.dumps({**content, "version": 2}), encoding="utf-8")
-    with pytest.raises(DataError, match="is of version 2, this is version 1"):
+    path.write_text(json.dumps({**content, "version": 3}), encoding="utf-8")
+    with pytest.raises(DataError, match="is of version 3, this is version 2"):
         load_model(path)
 
 
@@ -98,3 +108,72 @@ def test_the_training_is_in_the_file(tmp_path: Path) -> None:
     assert training["symbol"] == "BTCUSDT" and training["queue"] == "power"
     assert training["window_ns"] == list(labels.window_ns)
     assert training["rows"] == len(labels) and np.isfinite(training["sigma"])
+
+
+# --- the markout beside it, and the configuration that names both -----------------------------------------------------
+
+
+def test_the_markout_stands_beside_the_model(tmp_path: Path) -> None:
+    """Both come back as they were, under one hash; a file without one says so by None."""
+    markout = MarkoutModel(horizon_s=1, theta=(-0.7, 0.1, -0.2, 0.3), fills=123)
+    with_it = load_fitted(save_model(FirstPassageModel(), tmp_path / "both.json", markout=markout))
+    assert with_it == Fitted(
+        model=FirstPassageModel(), markout=markout, sha256=model_sha256(FirstPassageModel(), markout)
+    )
+    alone = load_fitted(save_model(FirstPassageModel(), tmp_path / "alone.json"))
+    assert alone.markout is None and alone.sha256 == model_sha256(FirstPassageModel()) != with_it.sha256
+
+
+def test_a_file_of_the_first_version_is_still_read(tmp_path: Path) -> None:
+    """It has no markout."""
+    path, content = _written(tmp_path)
+    content = {"format": "grinder-fill-model", "version": 1, "model": content["model"]}
+    sha256 = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": sha256}), encoding="utf-8")
+    assert load_fitted(path) == Fitted(model=FirstPassageModel(), markout=None, sha256=sha256)
+    assert fitted_for(_config(path, sha256)) == load_fitted(path)
+
+
+def _config(path: Path | str | None, sha256: str, **changes: object) -> Config:
+    config = Config(grid=GridConfig(spacing_bps=8, size="0.002"))
+    return config.replace(
+        **{"fill_model.file": None if path is None else str(path), "fill_model.sha256": sha256, **changes}
+    )
+
+
+def test_a_configuration_gets_the_model_that_it_names(tmp_path: Path) -> None:
+    """By its file, or the one that is given; none is the heuristic."""
+    assert fitted_for(Config(grid=GridConfig(spacing_bps=8, size="0.002"))) is None
+    path = save_model(FirstPassageModel(), tmp_path / "model.json")
+    fitted = load_fitted(path)
+    assert fitted_for(_config(path, fitted.sha256)) == fitted
+    assert fitted_for(_config(None, fitted.sha256), FirstPassageModel()) == fitted
+    heuristic = fitted_for(Config(grid=GridConfig(spacing_bps=8, size="0.002")), HeuristicModel())
+    assert heuristic is not None and heuristic.sha256 == model_sha256(HeuristicModel()) != fitted.sha256
+
+
+def test_what_a_configuration_cannot_get_is_refused(tmp_path: Path) -> None:
+    """A file that is missing, changed, of another version or another model, a horizon beyond its data: by key, and what to do."""
+    path = save_model(FirstPassageModel(), tmp_path / "model.json")
+    sha256, other = load_fitted(path).sha256, "0" * 64
+
+    def refused(config: Config, words: str, given: FillModel | None = None) -> None:
+        with pytest.raises(ConfigError, match=words):
+            fitted_for(config, given)
+
+    refused(_config(tmp_path / "nowhere.json", sha256), r"fill_model\.file: .*nowhere\.json: No such file")
+    refused(_config(None, sha256), r"fill_model\.file is missing: .*and not where it lies; write file = ")
+    refused(
+        _config(path, other), rf'fill_model\.sha256 is 0{{12}}\.\.\., and .*write sha256 = "{sha256}" to take this one'
+    )
+    refused(
+        _config(path, sha256, **{"grid.fill_horizon_s": 900}),
+        "fill_horizon_s is 900, and the data of model first_passage",
+    )
+    refused(_config(None, other), "and the given model is .*: give none, or take", FirstPassageModel())
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "version": 3}), encoding="utf-8")
+    refused(_config(path, sha256), r"fill_model\.file: .*is of version 3, this is version 2")
+    content["model"]["parameters"]["b0"] = 9.0
+    path.write_text(json.dumps(content), encoding="utf-8")
+    refused(_config(path, sha256), r"fill_model\.file: .*was changed after it was written")

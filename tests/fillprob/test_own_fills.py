@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from grinder_kit.errors import ConfigError, DataError
-from grinder_kit.execution.journal import Journal, entries
+from grinder_kit.execution.clock import run_stepped
+from grinder_kit.execution.engine import ExecutionEngine
+from grinder_kit.execution.journal import Journal, entries, journal_header
+from grinder_kit.execution.port import Capabilities, Epoch
+from grinder_kit.execution.shell import Shell, guarded
 from grinder_kit.fillprob.first_passage import PRIOR, FirstPassageModel
 from grinder_kit.fillprob.heuristic_model import HeuristicModel
 from grinder_kit.fillprob.labels import label
@@ -24,16 +29,22 @@ from grinder_kit.fillprob.own_fills import SCHEMA, OwnFills, score_own
 from grinder_kit.market.recording import Recording
 from grinder_kit.market.source import Market
 from grinder_kit.market.synthetic import synthetic_market
-from grinder_kit.model.config import Config, GridConfig
+from grinder_kit.model.config import Config, ExecutionConfig, GridConfig
 from grinder_kit.model.event import Amended, LookedUp, OrderFilled, OrderUpdate, Place
 from grinder_kit.model.order import OrderState, OrderType, Side
 from grinder_kit.simulation.replay import replay
 from grinder_kit.simulation.result import Result
+from grinder_kit.venue.simulated import SimulatedVenue
 from tests.fillprob import simulated
 from tests.simulation.markets import Wrapped
 
 SECOND = 1_000_000_000
 GRID = Config(grid=GridConfig(spacing_bps=2, levels=4, size="0.3", recentre_bps=1)).replace(**{"router.amend": False})
+#: One side, so that the amends of a step leave in one request and a session has nothing to wait for between two.
+MOVING = Config(
+    grid=GridConfig(spacing_bps=1, levels=5, size="0.05", recentre_bps="0.5", mode="UNI_LONG", position_limit="50"),
+    execution=ExecutionConfig(entry_ms=40.3, response_ms=7.4),  # never due at the very time of a step
+)
 TRUE = FirstPassageModel()
 ORDER = "gkr0-B1-1"
 
@@ -48,6 +59,12 @@ def market() -> Market:
 def result(market: Market) -> Result:
     """Return a replay over it."""
     return replay(market, GRID)
+
+
+@pytest.fixture(scope="module")
+def amended() -> Result:
+    """Return a replay of a minute whose grid follows mid with amends."""
+    return replay(synthetic_market(seed=8, minutes=1), MOVING)
 
 
 def rested(rows: list[tuple[str, int, int, int, int, float, bool]]) -> OwnFills:
@@ -226,19 +243,50 @@ def test_a_grid_on_a_recording_fills_as_its_model_says(btc_recording: Recording)
     model = FirstPassageModel().fit(label(btc_recording))
     seen = own.observe(btc_recording)
     assert len(seen) > 400
-    score, steps = score_own(model, seen), score_own(HeuristicModel(), seen)
+    score, steps = score_own(model, seen, in_sample=True), score_own(HeuristicModel(), seen)
     assert score.inside, score
     assert not steps.inside and steps.expected > 1.5 * steps.seen
 
 
-def test_an_amended_replay_is_refused(market: Market) -> None:
-    """A result does not say when an order moved: where any did, it says what to do instead."""
-    with pytest.raises(DataError, match="amends, and a result does not say when"):
-        OwnFills.of_result(
-            replay(
-                market, GRID.replace(**{"router.amend": True, "grid.skew_bps_at_limit": 2, "grid.position_limit": "3"})
-            )
-        )
+def test_the_training_is_refused_unless_told(result: Result, market: Market) -> None:
+    """Own orders of a model's training are an error, as labels of it are; those of later and of another seed are not."""
+    own = OwnFills.of_result(result)
+    train, later = synthetic_market(seed=7, minutes=4).split(0.5)
+    model, other = FirstPassageModel().fit(train), FirstPassageModel().fit(synthetic_market(seed=9, minutes=2))
+    refused = r"these own orders of SYNTH-USDT lie in the model's training \(.*\); .*market\.split\(0\.6\)\[1\], or pass in_sample=True"
+    with pytest.raises(ConfigError, match=refused):
+        own.score(model, market)
+    seen = own.observe(market)
+    with pytest.raises(ConfigError, match=refused):
+        score_own(model, seen)
+    told = own.score(model, market, in_sample=True)
+    assert told.in_sample and "seen in training" in repr(told)
+    assert not own.score(other, market).in_sample and not own.score(TRUE, market).in_sample
+    after = OwnFills.of_result(replay(later, GRID)).score(model, later)
+    assert not after.in_sample and after.spells > 0 and "seen in training" not in repr(after)
+
+
+def test_orders_of_an_unknown_market_are_on_the_safe_side(result: Result, market: Market) -> None:
+    """Where nobody says which market orders were in, their time decides."""
+    seen = dataclasses.replace(OwnFills.of_result(result).observe(market), origin=None)
+    with pytest.raises(ConfigError, match="these own orders lie in the model's training"):
+        score_own(FirstPassageModel().fit(synthetic_market(seed=9, minutes=2)), seen)
+
+
+def test_an_amended_order_is_a_row_at_each_price(amended: Result) -> None:
+    """An order's rows follow each other without a hole from its start to its end; only the last may have filled."""
+    own = OwnFills.of_result(amended).frame.sort("client_order_id", "ts_ns")
+    orders = {row["client_order_id"]: row for row in amended.orders.iter_rows(named=True)}
+    moved = amended.amends.group_by("client_order_id", maintain_order=True).agg("ts_ns", "price_before")
+    moves = {order_id: (times, prices) for order_id, times, prices in moved.iter_rows()}
+    assert max(len(times) for times, _ in moves.values()) > 1
+    for (order_id,), rows in own.group_by("client_order_id", maintain_order=True):
+        order, (times, prices) = orders[str(order_id)], moves.get(str(order_id), ([], []))
+        assert rows["ts_ns"].to_list() == [order["sent_ns"], *times]
+        assert [tick * amended.instrument.tick for tick in rows["ticks"]] == [*prices, order["price"]]
+        ends = (rows["ts_ns"] + (rows["time_s"] * SECOND).round().cast(pl.Int64)).to_list()
+        assert ends[:-1] == times and ends[-1] <= (order["ended_ns"] or amended.end_ns)
+        assert not rows["filled"][:-1].any() and rows["filled"][-1] == (order["state"] == "FILLED")
 
 
 # --- from a journal ----------------------------------------------------------------------------------------------------
@@ -304,6 +352,10 @@ Row = tuple[int, int, int, float, bool]  # ticks, lots, ts_ns, time_s, filled
             [(place(), S), (Amended(client_order_id=ORDER, price_ticks=90, quantity_lots=8, ts_ns=4 * S), 4 * S), (fill(8, 9 * S), 9 * S)],
             [(100, 10, S, 3.0, False), (90, 8, 4 * S, 5.0, True)],
         ),
+        (  # the rest of what it had filled is withdrawn
+            [(place(), S), (fill(4, 2 * S), 2 * S), (Amended(client_order_id=ORDER, price_ticks=100, quantity_lots=4, ts_ns=4 * S), 4 * S)],
+            [(100, 10, S, 3.0, False)],
+        ),
         ([(fill(8, 9 * S, order="web_1"), 9 * S)], []),  # not ours
     ],
 )  # fmt: skip
@@ -333,3 +385,28 @@ def test_a_journal_and_a_replay_agree(tmp_path: Path, result: Result) -> None:
     own = journal(tmp_path / "r0.journal", [(value, ts) for ts, _, value in told] + [end])
     by_id = ["ts_ns", "client_order_id"]
     assert_frame_equal(own.frame.sort(by_id), OwnFills.of_result(result).frame.sort(by_id))
+
+
+def test_a_sessions_journal_and_a_replay_that_amend_agree(tmp_path: Path, amended: Result) -> None:
+    """A session on the simulated venue amends as the replay did, and its journal gives the same rows, amend by amend."""
+    market = synthetic_market(seed=8, minutes=1)
+    path = tmp_path / "r0.journal"
+    can = dataclasses.replace(
+        Capabilities.of(market.instrument), max_batch_amend=1000, max_batch_place=1000, weight_limit=10**9
+    )
+
+    async def session() -> None:
+        async with SimulatedVenue(market, execution=MOVING.execution, capabilities=can) as venue:
+            epoch, whose = Epoch(), journal_header(market.instrument, MOVING, "r0")
+            engine = ExecutionEngine(market.instrument, MOVING, amend_rule=can.amend)
+            port = guarded(venue, venue.clock, MOVING.retry, epoch=epoch, rng=random.Random(1))
+            with Journal.open(path, header=whose, durable=False, ts_ns=venue.clock.now_ns()) as kept:
+                shell = Shell(engine, port, venue, venue.clock, epoch=epoch, journal=kept)
+                await shell.start()
+                await shell.run((amended.end_ns - amended.start_ns) / 1e9)
+                await shell.close()
+
+    run_stepped(session())
+    own, by_id = OwnFills.of_journal(entries(path), end_ns=amended.end_ns), ["client_order_id", "ts_ns"]
+    assert own.frame.height > 5 * len(own) and own.frame["filled"].sum() > 10
+    assert_frame_equal(own.frame.sort(by_id), OwnFills.of_result(amended).frame.sort(by_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,8 @@ import pytest
 from grinder_kit.errors import ConfigError, DataError
 from grinder_kit.fillprob import scoring
 from grinder_kit.fillprob.first_passage import FirstPassageModel
-from grinder_kit.fillprob.labels import LabelSet
+from grinder_kit.fillprob.labels import LabelSet, label
+from grinder_kit.fillprob.model_file import load_model, save_model
 from grinder_kit.fillprob.observations import observe
 from grinder_kit.market.synthetic import synthetic_market
 from tests.fillprob.simulated import START_NS, label_set, orders, passage_times
@@ -82,6 +84,26 @@ def test_training_is_refused_unless_told() -> None:
     assert not model.score(drawn(300, 7, symbol="ETHUSDT")).in_sample
     later = train.window_ns[1]
     assert not model.score(drawn(300, 9, start_ns=later)).in_sample
+
+
+def test_synthetic_markets_of_other_seeds_are_other_markets(tmp_path: Path) -> None:
+    """Markets of one name and time are told apart by their seed, also by a model that was saved; a longer one begins the same."""
+    model = FirstPassageModel().fit(synthetic_market(seed=7, minutes=2))
+    save_model(model, tmp_path / "model.json")
+    other, longer = label(synthetic_market(seed=8, minutes=2)), label(synthetic_market(seed=7, minutes=2.5))
+    for one in (model, load_model(tmp_path / "model.json")):
+        assert not one.score(other).in_sample
+        with pytest.raises(ConfigError, match="lie in the model's training"):
+            one.score(longer)
+
+
+def test_a_training_that_does_not_know_its_seed_is_on_the_safe_side() -> None:
+    """A model of before seeds were remembered counts any synthetic market of its name and time as the one that it has seen."""
+    labels = drawn(300, 7)
+    model = FirstPassageModel().fit(labels)
+    seeded = replace(labels, market={"name": "simulated", "seed": 7})
+    with pytest.raises(ConfigError, match="lie in the model's training"):
+        model.score(seeded)
 
 
 def test_orders_that_were_not_watched_are_not_scored() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -48,11 +50,24 @@ def test_a_split_leaves_out_what_is_purged() -> None:
 def test_a_part_has_a_name() -> None:
     """By which another process opens the same."""
     market = synthetic_market(seed=3, minutes=1)
-    for part in (market, *market.split(0.5), market.window(START_NS + 1, START_NS + SECOND_NS)):
+    odd = synthetic_market(seed=3, minutes=1 / 3)
+    for part in (market, odd, *market.split(0.5), market.window(START_NS + 1, START_NS + SECOND_NS)):
         assert open_market(market_name(part)) == part
+        assert part.describe()["opens_as"] == market_name(part)
+    renamed = synthetic_market(seed=3, minutes=1, instrument=replace(market.instrument, symbol="OTHER"))
+    assert renamed.describe()["opens_as"] is None  # no name says that
     assert isinstance(open_market("synthetic start_ns=1704067201000000000"), SyntheticMarket)
     with pytest.raises(ConfigError, match="write 'synthetic seed=7 minutes=30'"):
         open_market("synthetic sed=3 end_ns=1704067201000000000")
+
+
+def test_a_recording_is_named_in_its_folder(recorded: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its file, without the folder; from there the name opens the same part."""
+    monkeypatch.chdir(recorded.path.parent)
+    for part in (recorded, *recorded.split(0.5)):
+        name = part.describe()["opens_as"]
+        assert name.split()[0] == recorded.path.name
+        assert pl.concat(open_market(name).batches()).equals(pl.concat(part.batches()))
 
 
 def test_a_part_of_nothing_is_refused() -> None:

@@ -6,6 +6,7 @@ import pickle
 import tomllib
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from grinder_kit.model.config import (
     SECTIONS,
     Config,
     ExecutionConfig,
+    FillModelConfig,
     GridConfig,
     InstrumentConfig,
     Limits,
@@ -25,6 +27,7 @@ from grinder_kit.model.config import (
     RouterConfig,
 )
 from grinder_kit.model.config_check import check_against
+from grinder_kit.model.config_diff import differences, unchangeable
 from grinder_kit.model.config_file import apply_overrides, format_config, load_config, parse_config, save_config
 from grinder_kit.model.instrument import Contract, Instrument
 from grinder_kit.model.section import InvalidConfigError
@@ -220,6 +223,50 @@ def test_canonical_form_depends_on_meaning_only() -> None:
     )
     assert config.canonical() == same.canonical()
     assert config.canonical() != config.replace(**{"execution.queue": "optimistic"}).canonical()
+
+
+MODEL = {"fill_model.file": "btc-model.json", "fill_model.sha256": "ab" * 32}
+
+
+def test_the_model_belongs_to_the_digest_and_its_place_does_not() -> None:
+    """A configuration without one is written as it always was; the hash is in the digest, the path in no difference."""
+    config = Config(grid=GRID)
+    assert "fill_model" not in config.canonical() and Config.from_canonical(config.canonical()) == config
+    judged = config.replace(**MODEL)
+    moved = judged.replace(**{"fill_model.file": "elsewhere/model.json"})
+    assert judged.canonical() == moved.canonical() != config.canonical() and "btc-model" not in judged.canonical()
+    assert differences(judged, moved) == () and judged != moved
+    assert [str(one) for one in differences(config, judged)] == [f"fill_model.sha256: not set -> {'ab' * 32}"]
+    assert Config.from_canonical(judged.canonical()).fill_model == FillModelConfig(sha256="ab" * 32)
+    (problem,) = unchangeable(config, judged)
+    assert problem.path == ("fill_model", "sha256") and "stop it and start again" in problem.text
+
+
+@pytest.mark.parametrize("sha256", ["", "ab", "AB" * 32, "zz" * 32, 7])
+def test_a_hash_that_is_none_is_refused(sha256: Any) -> None:
+    """It says where the right one stands."""
+    with pytest.raises(
+        ConfigError, match="sha256 is .*write (the 64 hex digits that stand in the last line|text in quotes)"
+    ):
+        FillModelConfig(sha256=sha256)
+    with pytest.raises(ConfigError, match="sha256 is missing"):
+        FillModelConfig(file="model.json")
+
+
+def test_the_model_is_found_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read from anywhere; written beside its configuration it is named from there, so that both can be moved together."""
+    (tmp_path / "deploy").mkdir()
+    text = f'[grid]\nspacing_bps = 8\nsize = "0.002"\n\n[fill_model]\nfile = "btc-model.json"\nsha256 = "{"ab" * 32}"\n'
+    (tmp_path / "deploy" / "btc.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    config = load_config("deploy/btc.toml")
+    assert config.fill_model == FillModelConfig(file=str(tmp_path / "deploy" / "btc-model.json"), sha256="ab" * 32)
+    again = save_config(config, tmp_path / "deploy" / "again.toml")
+    assert 'file = "btc-model.json"' in again.read_text() and load_config(again) == config
+    other = save_config(config, tmp_path / "other" / "btc.toml")
+    assert str(tmp_path / "deploy" / "btc-model.json") in other.read_text() and load_config(other) == config
+    mine = Config(grid=GRID).replace(**{"fill_model.file": "deploy/btc-model.json", "fill_model.sha256": "ab" * 32})
+    assert load_config(save_config(mine, tmp_path / "deploy" / "mine.toml")).fill_model == config.fill_model
 
 
 def test_schema_is_there_for_the_asking() -> None:

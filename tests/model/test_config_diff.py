@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grinder_kit.model.config import SECTIONS, Config, GridConfig, InstrumentConfig
-from grinder_kit.model.config_diff import Difference, differences, unchangeable
+from grinder_kit.model.config_diff import Difference, differences, edits, unchangeable
+from grinder_kit.model.config_file import format_config, parse_config
+from grinder_kit.model.section import InvalidConfigError
 
 CONFIG = Config(grid=GridConfig(spacing_bps=8, levels=10, size="0.002"))
 CHANGES: list[tuple[str, Any]] = [
@@ -70,3 +72,40 @@ def test_instrument_and_planner_cannot_change_in_a_running_session() -> None:
         "instrument.symbol cannot change from not set to BTCUSDT while the session runs: stop it and start again",
         "grid.planner cannot change from centred to lattice while the session runs: stop it and start again",
     ]
+
+
+# --- edits of what was exported --------------------------------------------------------------------------------------
+
+
+def exported(config: Config = CONFIG) -> Config:
+    """Return a configuration as an export leaves it."""
+    known = {"canonical": config.canonical(), "config_sha256": config.sha256, "market": "somewhere", "score": 1.5}
+    return config.replace(**{f"provenance.{key}": value for key, value in known.items()})
+
+
+@given(st.lists(st.sampled_from(CHANGES), unique_by=lambda change: change[0]))
+def test_edits_are_the_differences_from_the_export(changes: list[tuple[str, Any]]) -> None:
+    """Whatever was changed is told by its key, in a configuration that was exported; and nothing in one that never was."""
+    changed = dict(changes)
+    assert edits(exported().replace(**changed)) == differences(CONFIG, CONFIG.replace(**changed))
+    assert edits(CONFIG.replace(**changed)) == ()
+
+
+@given(st.lists(st.sampled_from(CHANGES), unique_by=lambda change: change[0]))
+def test_what_was_changed_is_written_without_what_was_known(changes: list[tuple[str, Any]]) -> None:
+    """An exported configuration is read back as it was; a changed one keeps its market and has no edits, since no export."""
+    config = exported().replace(**dict(changes))
+    again = parse_config(format_config(config))
+    assert again.canonical() == config.canonical() and edits(again) == ()
+    assert again.provenance.market == "somewhere"
+    assert again.provenance.score == (None if changes else 1.5)
+
+
+def test_export_that_cannot_be_read_is_said() -> None:
+    """Canonical text that is no configuration here is an error at its line; one that was tampered with is an edit."""
+    broken = exported().replace(**{"provenance.canonical": "{"})
+    with pytest.raises(InvalidConfigError, match="cannot be read here") as error:
+        edits(broken)
+    assert error.value.problems[0].path == ("provenance", "canonical")
+    (edit,) = edits(exported().replace(**{"provenance.config_sha256": "ab"}))
+    assert edit == Difference("provenance.config_sha256", "ab", CONFIG.sha256)

@@ -44,10 +44,10 @@ def make(home: Path) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Return one session that runs, for all tests of a module that do not end it."""
+    """Return one session that runs, and soon has a round trip, for all tests of a module that do not end it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRINDER_HOME", str(tmp_path_factory.mktemp("home")))
-        session = a_session("r").start()
+        session = a_session("r", GRID.replace(**{"grid.spacing_bps": 2}), speed=20.0).start()
         session.wait("RUNNING", timeout_s=120)
         yield session
         kill_all()

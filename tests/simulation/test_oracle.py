@@ -103,12 +103,15 @@ def expected_fills(run: dict[str, Any]) -> list[OracleFill]:
     return sorted(OracleFill(*fill[:4]) for fill in run["fills"])
 
 
+@pytest.mark.parametrize("engine", ["compiled", "event"])
 @pytest.mark.parametrize(("symbol", "queue"), RUNS)
 def test_every_fill_is_the_oracles(
-    oracle: Oracle, results: Callable[[str, str], Result], symbol: str, queue: str
+    oracle: Oracle, results: Callable[[str, str], Result], symbol: str, queue: str, engine: str
 ) -> None:
     """With the position in whole lots: the same step, time, side and price for each fill; position, fee and equity too."""
-    result, run = results(symbol, queue), oracle.in_lots[symbol, queue]
+    result = results(symbol, queue) if engine == "compiled" else oracle.run(symbol, queue, engine=engine)
+    assert result.engine == engine
+    run = oracle.in_lots[symbol, queue]
     assert fills_of(result) == expected_fills(run)
     summary = result.summary
     assert (summary["steps"], summary["trades"]) == (run["steps"], run["trades"])

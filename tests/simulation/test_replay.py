@@ -24,7 +24,7 @@ from grinder_kit.market.writer import RecordingWriter
 from grinder_kit.model.config import Config, ExecutionConfig, GridConfig, InstrumentConfig
 from grinder_kit.model.config_file import load_config, parse_config
 from grinder_kit.model.fill import Fill
-from grinder_kit.simulation.replay import replay
+from grinder_kit.simulation.replay import _Run, replay
 from tests.simulation.markets import CONFIG, GRID, MS, START, TOY, Script, Wrapped, calm, funding_table, round_trip
 
 BUSY = Config(
@@ -237,6 +237,26 @@ def test_a_step_happens_only_while_something_is_to_come() -> None:
     assert (result.start_ns, result.steps, result.end_ns) == (START, 10, START + 1_000 * MS)
 
 
+@pytest.mark.parametrize(("ttl_s", "endless"), [(0.05, True), (0.3, True), (0.5, True), (2.0, False)])
+def test_orders_that_expire_end_with_the_market(ttl_s: float, endless: bool) -> None:
+    """Where orders expire and are sent again, something is always under way: two round trips after the market are waited for."""
+    config = Config(grid=GridConfig(spacing_bps=2, levels=4, size="0.3", recentre_bps=1, step_ms=50)).replace(
+        **{"execution.entry_ms": 250, "execution.response_ms": 120, "router.order_ttl_s": ttl_s}
+    )
+    end_ns, trips_ns = START_NS + 15_000 * MS, 2 * 370 * MS
+
+    class Bounded(_Run):
+        def _step(self, now: int) -> None:
+            assert now <= end_ns + 2 * trips_ns, "the replay does not end"
+            super()._step(now)
+
+    market = synthetic_market(seed=8, minutes=0.25)
+    result = Bounded(market, config, market.instrument, None).to_the_end(None)
+    assert end_ns - 50 * MS <= result.end_ns <= end_ns + trips_ns
+    assert (result.end_ns > end_ns + trips_ns - 50 * MS) == endless
+    assert result.orders["sent_ns"].n_unique() > 5
+
+
 def test_a_gap_in_the_feed_stops_new_orders_for_a_while() -> None:
     """After a gap levels are refused as stale, and quoted again when a snapshot anchors the book."""
     script = calm().gap(1_000)
@@ -249,10 +269,11 @@ def test_a_gap_in_the_feed_stops_new_orders_for_a_while() -> None:
     assert set(result.orders["sent_ns"]) == {START + 4_000 * MS}
 
 
-def test_progress_counts_the_events() -> None:
+@pytest.mark.parametrize("engine", ["event", "compiled"])
+def test_progress_counts_the_events(engine: str) -> None:
     """The callback hears the number of events of every stretch."""
     heard: list[int] = []
-    result = replay(round_trip().market(batch=4), CONFIG, progress=heard.append)
+    result = replay(round_trip().market(batch=2), CONFIG, engine=engine, progress=heard.append)
     assert len(heard) > 2
     assert sum(heard) == result.events
 
@@ -260,7 +281,7 @@ def test_progress_counts_the_events() -> None:
 def test_the_result_names_its_market_and_engine() -> None:
     """What was run, on what, and by which path."""
     result = replay(round_trip().market(), CONFIG)
-    assert result.market["name"] == "script" and result.engine == "event" and result.instrument is TOY
+    assert result.market["name"] == "script" and result.engine == "compiled" and result.instrument is TOY
 
 
 # --- the books -------------------------------------------------------------------------------------------------------------

@@ -21,17 +21,23 @@ from grinder_kit.simulation.verdict import judge
 from tests.simulation.markets import CONFIG, GRID, MS, START, calm, funding_table, round_trip
 
 
+@pytest.fixture(scope="module", params=["compiled", "event"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    """Return the path by which the results come: a reader cannot tell them apart."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trip() -> Result:
+def trip(engine: Any) -> Result:
     """Return a result with one round trip."""
-    return replay(round_trip().market(), CONFIG)
+    return replay(round_trip().market(), CONFIG, engine=engine)
 
 
 @pytest.fixture(scope="module")
-def busy() -> Result:
+def busy(engine: Any) -> Result:
     """Return a result with many fills, partial ones among them, and refusals."""
     grid = GridConfig(spacing_bps=2, levels=8, size="0.3", position_limit="1.5", recentre_bps=1)
-    return replay(synthetic_market(seed=3, minutes=6), Config(grid=grid))
+    return replay(synthetic_market(seed=3, minutes=6), Config(grid=grid), engine=engine)
 
 
 # --- frames ----------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ import polars as pl
 import pytest
 
 from grinder_kit.errors import ConfigError, DataError
+from grinder_kit.fillprob.calibration import CalibratedModel
+from grinder_kit.fillprob.first_passage import FirstPassageModel
+from grinder_kit.kernel.options import kernel_options
 from grinder_kit.market.recording import Recording
 from grinder_kit.market.source import Market
 from grinder_kit.market.synthetic import SYNTHETIC_INSTRUMENT, synthetic_market
@@ -22,7 +25,9 @@ from grinder_kit.model.config_file import load_config
 from grinder_kit.model.instrument import Contract
 from grinder_kit.simulation.replay import replay
 from grinder_kit.simulation.result import Result
+from grinder_kit.simulation.shared_market import SharedMarket
 from grinder_kit.simulation.sweep import BATCH, GridRun, covers, run_grid, share, sweep
+from grinder_kit.simulation.verdict import block_profits
 from tests.simulation.markets import (
     CONFIG,
     MS,
@@ -49,6 +54,8 @@ DEEDS = (
     "limited",
     "reset",
     "funded",
+    "unlikely",
+    "kept",
 )
 
 
@@ -81,13 +88,18 @@ def drawn(seed: int, mid_ticks: int, *, spot: bool = False) -> Config:
         grid["max_orders"] = pick((1, 3, 15))
     if rng.random() < 0.3:
         grid["levels_up"] = pick((0, 1, 3))
+    if rng.random() < 0.4:
+        grid |= {
+            "min_fill_prob": pick((0.1, 0.3, 0.45, 0.6)),
+            "fill_prob_hysteresis": pick((0, 0.05, 0.2)),
+            "fill_horizon_s": pick((1, 4, 20)),
+        }
     router: dict[str, Any] = {
         "amend": pick((True, False)), "price_tolerance_ticks": pick((0, 1, 3)),
         "amend_threshold_bps": pick((Decimal("0.1"), 1, 20)),
     }  # fmt: skip
     if rng.random() < 0.3:
         router["order_ttl_s"] = pick((0.3, 2, 10))
-        grid["step_ms"] = 500  # no less than the longest way there and back
     execution = {
         "queue": pick(("risk_averse", "power", "pro_rata", "optimistic")), "queue_n": pick((1.0, 2.0, 3.5)),
         "entry_ms": pick((0, 3, 10, 40, 250)), "response_ms": pick((0, 3, 10, 120)), "partial_fills": pick((True, False)),
@@ -115,32 +127,43 @@ def differences(run: GridRun, result: Result) -> list[str]:
 
 def deeds(config: Config, result: Result) -> Counter[str]:
     """Return how often a replay did what a draw is to exercise."""
-    summary, states = result.summary, Counter(result.orders["state"].to_list())
+    summary, orders, grid = result.summary, result.orders, config.grid
+    states = Counter(orders["state"].to_list())
     whole = result.orders.select("client_order_id", whole="quantity")
     parts = result.fills.join(whole, on="client_order_id").filter(pl.col("quantity") < pl.col("whole"))
-    refused = Counter(dict(result.refusals.select("reason", "episodes").iter_rows()))
+    refused: Counter[str] = Counter()
+    for reason, episodes in result.refusals.select("reason", "episodes").iter_rows():
+        refused[reason] += episodes
     return Counter(
         **summary["causes"],
         partial=len(parts), amended=summary["amended"], rejected=summary["rejected"], expired=states["EXPIRED"],
-        skewed=len(result.fills) if config.grid.skew_bps_at_limit else 0, limited=refused["POSITION_LIMIT"],
-        reset=refused["RESET"] + (result.orders.filter(pl.col("reason") == "RESET").height if config.grid.reset_action else 0),
-        funded=int(bool(summary["funding"])),
+        skewed=len(result.fills) if grid.skew_bps_at_limit else 0, limited=refused["POSITION_LIMIT"],
+        reset=refused["RESET"], funded=len(result._engine.tracker.funding_payments), unlikely=refused["FILL_PROB"],
+        kept=len(orders) if grid.min_fill_prob and grid.fill_prob_hysteresis else 0,
     )  # fmt: skip
 
 
 def compare(
     market: Market, mid_ticks: int, seeds: range, *, spot: bool = False, queue: str | None = None
 ) -> Counter[str]:
-    """Run every draw on both paths, under one queue model or the drawn ones; return what happened in them."""
+    """Run every draw on both paths, under one queue model or the drawn ones; return what happened in them.
+
+    Every other draw judges its levels by a first passage, the others by the heuristic.
+    """
     done: Counter[str] = Counter()
     wrong = {}
+    shared: dict[Any, SharedMarket] = {}
     for seed in seeds:
         config = drawn(seed, mid_ticks, spot=spot)
         if queue is not None:
             config = config.replace(**{"execution.queue": queue})
-        assert covers(config, market.instrument) is None
-        result = replay(market, config)
-        if found := differences(run_grid(share(market, config), config), result):
+        model = FirstPassageModel() if seed % 2 else None
+        assert covers(config, market.instrument, model) is None
+        result = replay(market, config, model=model, engine="event")
+        clocks = kernel_options(config.execution).feed, config.execution.cross_by
+        if clocks not in shared:
+            shared[clocks] = share(market, config)
+        if found := differences(run_grid(shared[clocks], config, model=model), result):
             wrong[seed] = found
         done += deeds(config, result)
     assert not wrong
@@ -169,7 +192,7 @@ def btc_minute(btc_recording: Recording) -> Market:
 
 def test_random_grids_are_the_engines_on_a_synthetic_market() -> None:
     """Orders, fills, equity and digest are equal for every draw, and the draws did what there is to do."""
-    done = compare(funded(synthetic_market(seed=3, minutes=0.5)), 600_000, range(30))
+    done = compare(funded(synthetic_market(seed=3, minutes=1)), 600_000, range(24))
     assert all(done[deed] for deed in DEEDS), done
 
 
@@ -234,7 +257,7 @@ def scripts() -> dict[str, Market]:
 def test_a_market_out_of_the_ordinary_is_the_engines(name: str, changes: dict[str, Any]) -> None:
     """Crossed levels, gaps, half a book and a late feed are felt as the engine feels them."""
     market, config = scripts()[name], CONFIG.replace(**changes)
-    assert not differences(run_grid(share(market, config), config), replay(market, config))
+    assert not differences(run_grid(share(market, config), config), replay(market, config, engine="event"))
 
 
 def test_without_latency_the_digest_is_the_engines() -> None:
@@ -242,7 +265,7 @@ def test_without_latency_the_digest_is_the_engines() -> None:
     changes = {"execution.entry_ms": 0, "execution.response_ms": 0, "grid.recentre_bps": 0, "router.order_ttl_s": 2}
     config = CONFIG.replace(**changes, **{"grid.spacing_bps": Decimal("0.5"), "grid.levels": 8})
     market = synthetic_market(seed=4, minutes=0.5)
-    result = replay(market, config)
+    result = replay(market, config, engine="event")
     assert result.summary["amended"]
     assert not differences(run_grid(share(market, config), config), result)
 
@@ -254,7 +277,7 @@ def test_what_does_not_fit_is_given_more_room() -> None:
            "grid.planner": "centred", "router.amend": False}
     )  # fmt: skip
     market = synthetic_market(seed=9, minutes=0.1)
-    assert not differences(run_grid(share(market, config), config), replay(market, config))
+    assert not differences(run_grid(share(market, config), config), replay(market, config, engine="event"))
 
 
 # --- the oracle ------------------------------------------------------------------------------------------------------------
@@ -316,15 +339,38 @@ def test_a_row_is_what_the_replay_says(market: Market) -> None:
     """Each row's numbers are those of the replay of its configuration; money is equal to the last digit."""
     grids = plain(5)
     for row, config in zip(sweep(market, grids).iter_rows(named=True), grids, strict=True):
-        result = replay(market, config)
+        result = replay(market, config, engine="event")
         s = result.summary
-        exact = ("steps", "trades", "equity", "fee", "funding", "position", "submitted_buy", "submitted_sell",
+        assert (row["grid_profit"], row["trend_profit"]) == (s["grid"], s["trend"])
+        exact = ("steps", "trades", "round_trips", "equity", "fee", "funding", "position", "submitted_buy", "submitted_sell",
                  "cancelled_buy", "cancelled_sell", "amended", "rejected")  # fmt: skip
         assert {key: row[key] for key in exact} == {key: s[key] for key in exact}
         assert [row[cause] for cause in ("queue", "through", "quote")] == list(s["causes"].values())[:3]
         assert row["max_drawdown"] == pytest.approx(s["max_drawdown"], abs=1e-9)
         assert row["inventory_p95"] == pytest.approx(s["inventory_p95"])
         assert row["volume"] == result.fills["quantity"].sum()
+        assert s["round_trips"]
+
+
+def test_blocks_are_those_of_the_verdict(market: Market) -> None:
+    """A row's blocks are the equity curve's, cut as the verdict cuts it: full ones only."""
+    config = plain(3)[1]
+    equity = replay(market, config, engine="event").equity
+    ts, value = equity["ts_ns"].to_numpy(), equity["equity"].cast(float).to_numpy()
+    for block_s in (7, 2.5, 60):
+        blocks = sweep(market, [config], block_s=block_s)["blocks"][0].to_list()
+        assert len(blocks) == (ts[-1] - ts[0]) // round(block_s * 1e9)
+        assert blocks == pytest.approx(block_profits(ts, value, block_s).tolist(), abs=1e-9)
+    with pytest.raises(ConfigError, match="block_s is 0; write seconds above 0"):
+        sweep(market, [config], block_s=0)
+
+
+def test_more_fills_than_there_was_room_for_are_paired(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid that fills more often than foreseen is given room, and its row does not change."""
+    grids = plain(3)
+    rows = sweep(market, grids)
+    monkeypatch.setattr("grinder_kit.simulation.grid_setup._FILLS", 4)
+    assert sweep(market, grids).equals(rows)
 
 
 def test_threads_and_parts_change_nothing(market: Market, tmp_path: Path) -> None:
@@ -358,15 +404,13 @@ def test_grids_are_taken_as_they_are_needed(market: Market) -> None:
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"grid.min_fill_prob": 0.2}, "grid.min_fill_prob"),
         ({"router.max_repegs": 3}, "router.max_repegs"),
-        ({"router.order_ttl_s": 3, "grid.step_ms": 10}, "router.order_ttl_s"),
         ({"execution.entry_table_ms": (1.0, 2.0)}, "execution.entry_table_ms"),
         ({"execution.response_table_ms": (1.0, 2.0)}, "execution.response_table_ms"),
         ({"execution.book": "fused"}, "execution.book"),
         ({"execution.unknown_level": "neighbours"}, "execution.unknown_level"),
         ({"limits.max_position": "3"}, "limits.max_position"),
-        ({"limits.max_drawdown": "3", "grid.min_fill_prob": 0.2}, "grid.min_fill_prob"),
+        ({"limits.max_drawdown": "3", "execution.book": "fused"}, "execution.book"),
     ],
 )
 def test_what_is_not_covered_is_named(changes: dict[str, Any], key: str, market: Market) -> None:
@@ -375,6 +419,25 @@ def test_what_is_not_covered_is_named(changes: dict[str, Any], key: str, market:
     assert covers(config, TOY) == key
     with pytest.raises(ConfigError, match=f"grid 1: the compiled path does not cover {key}"):
         sweep(market, [plain(1)[0], config])
+
+
+def test_a_model_that_is_no_first_passage_is_not_covered(market: Market) -> None:
+    """Where levels are judged by arrays, the compiled path says so; without a filter no model matters."""
+    model = CalibratedModel(inner=FirstPassageModel())
+    config = plain(1)[0].replace(**{"grid.min_fill_prob": 0.2})
+    assert covers(config, TOY, model) == "grid.min_fill_prob"
+    assert covers(plain(1)[0], TOY, model) is None
+    with pytest.raises(ConfigError, match=r"does not cover grid.min_fill_prob"):
+        sweep(market, [config], model=model)
+
+
+def test_a_threshold_that_can_never_act_is_refused(market: Market) -> None:
+    """What a replay says of a fill filter before it starts, a sweep says as well."""
+    with pytest.raises(ConfigError, match=r"min_fill_prob is 0.05; the heuristic never says less"):
+        sweep(market, [CONFIG.replace(**{"grid.min_fill_prob": 0.05})])
+    far = CONFIG.replace(**{"grid.min_fill_prob": 0.05, "grid.fill_horizon_s": 601})
+    with pytest.raises(ConfigError, match=r"fill_horizon_s"):
+        sweep(market, [far], model=FirstPassageModel())
 
 
 def test_an_inverse_contract_is_not_covered(coin_recording: Recording) -> None:
@@ -392,7 +455,7 @@ def test_a_venue_with_price_bands_is_the_engines(band: str, covered: bool) -> No
         assert covers(config, banded) == "instrument.band_up"
         return
     market = Wrapped(market, instrument=banded)
-    result = replay(market, config)
+    result = replay(market, config, engine="event")
     assert "PRICE_BAND" in result.refusals["reason"].to_list()
     assert not differences(run_grid(share(market, config), config), result)
 

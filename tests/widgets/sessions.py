@@ -19,11 +19,17 @@ from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.latency import LatencyMonitor
 from grinder_kit.execution.port import AmendRule, Epoch
 from grinder_kit.execution.shell import Shell, guarded
+from grinder_kit.fillprob.first_passage import FirstPassageModel
+from grinder_kit.fillprob.labels import label
+from grinder_kit.fillprob.markout import MarkoutModel
+from grinder_kit.fillprob.model_file import Fitted, model_sha256
+from grinder_kit.fillprob.training import Origin
 from grinder_kit.market.synthetic import synthetic_market
 from grinder_kit.model.config import Config, GridConfig
 from grinder_kit.model.event import RunState
 from grinder_kit.model.fill import PairingView, SyncAction
 from grinder_kit.model.order import InFlight, OrderState, Side
+from grinder_kit.session.forecasts import Forecasts
 from grinder_kit.session.snapshot import (
     About,
     Account,
@@ -31,12 +37,15 @@ from grinder_kit.session.snapshot import (
     Counts,
     Differs,
     Exit,
+    Forecast,
     Limit,
     Money,
     Notice,
     Now,
     Phase,
     Profit,
+    Ribbon,
+    RibbonBin,
     Rung,
     Series,
     Snapshot,
@@ -47,6 +56,7 @@ from grinder_kit.session.snapshot import (
     Views,
     Waits,
 )
+from grinder_kit.session.venues import needs_features
 from grinder_kit.session.view import Notices, View
 from grinder_kit.venue.simulated import SimulatedVenue
 
@@ -62,6 +72,7 @@ class Viewed:
     shell: Shell
     view: View
     port: Any
+    forecasts: Forecasts
 
 
 @asynccontextmanager
@@ -71,28 +82,55 @@ async def viewed(
     minutes: float = 3.0,
     seed: int = 7,
     port_of: Callable[[SimulatedVenue], Any] = lambda venue: venue,
+    fitted: Fitted | None = None,
 ) -> AsyncIterator[Viewed]:
     """Give a session that is not started; `port_of` may put something between it and its venue."""
     market = synthetic_market(seed=seed, minutes=minutes)
-    async with SimulatedVenue(market, execution=config.execution) as venue:
+    if fitted is not None:
+        config = config.replace(**{"fill_model.sha256": fitted.sha256})
+    async with SimulatedVenue(market, execution=config.execution, with_features=needs_features(config)) as venue:
         clock, epoch, latency = venue.clock, Epoch(), LatencyMonitor()
-        engine = ExecutionEngine(market.instrument, config, amend_rule=AmendRule(venue.capabilities.amend))
+        engine = ExecutionEngine(
+            market.instrument, config, amend_rule=AmendRule(venue.capabilities.amend),
+            model=None if fitted is None else fitted.model, markout=None if fitted is None else fitted.markout,
+        )  # fmt: skip
         budget, between = WeightBudget.of(venue.capabilities, clock), port_of(venue)
         port = guarded(
             latency.timed(between, clock), clock, config.retry, epoch=epoch, budget=budget, rng=random.Random(1)
         )
         shell = Shell(engine, port, venue, clock, epoch=epoch)
-        view = View(about(), shell, latency, budget, Notices(shell.now_ns), queue_ahead=venue.queue_ahead)
-        yield Viewed(shell=shell, view=view, port=between)
+        forecasts = Forecasts(engine, fitted, Origin.of(market.instrument, market.describe()))
+        shell.on_step = forecasts.take
+        view = View(
+            about(), shell, latency, budget, Notices(shell.now_ns), queue_ahead=venue.queue_ahead, forecasts=forecasts
+        )
+        yield Viewed(shell=shell, view=view, port=between, forecasts=forecasts)
         await shell.close()
 
 
 @cache
-def played(seconds: float = 120.0, every_s: float = 0.5, seed: int = 7) -> tuple[Snapshot, ...]:
+def fitted() -> Fitted:
+    """Return a fill model and a markout that were fitted on another synthetic market."""
+    labels = label(synthetic_market(seed=3, minutes=4))
+    model, markout = FirstPassageModel().fit(labels), MarkoutModel().fit(labels)
+    return Fitted(model=model, markout=markout, sha256=model_sha256(model, markout))
+
+
+@cache
+def judged(seconds: float = 240.0) -> tuple[Snapshot, ...]:
+    """Return what a session shows whose levels are judged by a fitted model, every two seconds."""
+    config = CONFIG.replace(**{"grid.min_fill_prob": 0.3, "grid.levels": 12})
+    return played(seconds, 2.0, config=config, fitted=fitted())
+
+
+@cache
+def played(
+    seconds: float = 120.0, every_s: float = 0.5, seed: int = 7, config: Config = CONFIG, fitted: Fitted | None = None
+) -> tuple[Snapshot, ...]:
     """Return what a session on the synthetic market shows of itself, every so often; wall time is the session's."""
 
     async def session() -> tuple[Snapshot, ...]:
-        async with viewed(minutes=seconds / 60 + 1, seed=seed) as found:
+        async with viewed(config, minutes=seconds / 60 + 1, seed=seed, fitted=fitted) as found:
             shell, view = found.shell, found.view
             taken = [_at(view.snapshot(), shell)]
             await shell.start()
@@ -212,6 +250,24 @@ _RUNG = st.builds(
     state=_maybe(st.sampled_from(OrderState)), in_flight=_maybe(st.sampled_from(InFlight)), refused=st.booleans(),
     reason=st.sampled_from(Reason) | _TEXT, why=_TEXT, client_order_id=_TEXT, amends=_NUMBER, age_s=_maybe(st.floats(0, 1e9)),
     queue_ahead=_maybe(st.decimals(0, 10**6, places=3)), queue_s=_maybe(st.floats(0, 1e9)), fill_prob=_maybe(st.floats(0, 1)),
+    prob_low=_maybe(st.floats(0, 1)), prob_high=_maybe(st.floats(0, 1)), placed_prob=_maybe(st.floats(0, 1)),
+    value_bps=_maybe(_FLOAT), value_low=_maybe(_FLOAT), value_high=_maybe(_FLOAT), profit_bps=_maybe(_FLOAT),
+)  # fmt: skip
+_FORECAST = st.builds(
+    Forecast,
+    model=_TEXT, fitted=_TEXT, sha256=_TEXT, horizon_s=st.floats(0, 1e6), least=st.floats(0, 1), no_prob=_TEXT, no_value=_TEXT,
+)  # fmt: skip
+_RIBBON = st.builds(
+    Ribbon,
+    orders=_NUMBER, filled=_NUMBER, stood=_NUMBER, left_out=_NUMBER, seen=_NUMBER, expected=st.floats(0, 1e6),
+    low=st.floats(0, 1e6), high=st.floats(0, 1e6), rcll=_maybe(_FLOAT), text=_TEXT, disagrees=st.booleans(), in_sample=st.booleans(),
+    bins=st.lists(
+        st.builds(
+            RibbonBin, predicted=st.floats(0, 1), observed=st.floats(0, 1), low=_maybe(st.floats(0, 1)),
+            high=_maybe(st.floats(0, 1)), orders=_NUMBER, filled=_NUMBER,
+        ),
+        max_size=10,
+    ).map(tuple),
 )  # fmt: skip
 _ABOUT = st.builds(
     About,
@@ -288,6 +344,8 @@ def snapshots() -> st.SearchStrategy[Snapshot]:
         ),
         exit=_maybe(_EXIT),
         ladder=several(_RUNG),
+        forecast=_FORECAST,
+        ribbon=_RIBBON,
         views=_VIEWS,
         account=_ACCOUNT,
         money=st.builds(

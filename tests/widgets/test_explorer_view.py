@@ -9,14 +9,19 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from grinder_kit.decision.economics import expected_value
 from grinder_kit.errors import ConfigError
 from grinder_kit.fillprob.first_passage import FirstPassageModel
 from grinder_kit.fillprob.heuristic_model import HeuristicModel
+from grinder_kit.fillprob.interval import Interval
 from grinder_kit.fillprob.kaplan_meier import KaplanMeierModel
+from grinder_kit.fillprob.markout import MarkoutModel
 from grinder_kit.fillprob.queue_band import QUEUES, fit_queues
+from grinder_kit.model.execution_config import ExecutionConfig
 from grinder_widgets import explorer_figures as figures
 from grinder_widgets import explorer_view as view
 from grinder_widgets import explorer_words as words
+from grinder_widgets.explorer_evidence import Evidence
 from grinder_widgets.explorer_models import Asked, chances, ignored, named, outside
 from grinder_widgets.explorer_state import CALIBRATION, HORIZONS_S, LAYERS, QUEUE_WORDS, ExplorerState
 from grinder_widgets.session_figures import Spec
@@ -142,6 +147,42 @@ def test_numbers_are_the_models_own() -> None:
     assert alone.low is None and "[" not in words.interval(alone)
 
 
+@pytest.mark.parametrize("distance_bps", [0.0, 3.0])
+def test_value_is_what_the_formula_gives(distance_bps: float) -> None:
+    """Probability times markout less fee, by the one formula, with a markout that was fitted on the orders shown."""
+    order = asked(distance_bps=distance_bps)
+    found = said(order)
+    markout = MarkoutModel().fit(evidence().labels)
+    fee = float(ExecutionConfig().maker_fee_bps)
+    after = float(markout.predict(order.inputs())[0])
+    worth = found.worth_bps
+    assert worth is not None and worth.low is not None and worth.high is not None
+    assert worth.value == pytest.approx(expected_value(1e4, float(found.chance.middle[0]), 0.0, fee, after))
+    assert worth.low <= worth.value <= worth.high
+    low, high = (float(end[0]) for end in markout.band(order.inputs()))
+    assert worth.low <= expected_value(1e4, float(found.chance.low[0]), 0.0, fee, low)  # type: ignore[index]
+    assert worth.high >= expected_value(1e4, float(found.chance.low[0]), 0.0, fee, high)  # type: ignore[index]
+
+
+def test_value_says_when_it_is_none() -> None:
+    """An interval that holds zero is said to; without later data, with few fills or without an interval, the reason stands there."""
+    found = said()
+    for low, high, note in ((-0.9, 0.2, "not distinguishable from zero"), (-0.9, -0.2, ""), (0.1, 0.4, "")):
+        one = words.expected_value(replace(found, worth_bps=Interval(value=-0.3, low=low, high=high)))
+        assert one.note == note and one.value.startswith("−0.3 [") and one.value.endswith("] bps")
+    assert (
+        words.expected_value(replace(found, worth_bps=Interval(value=0.25))).note
+        == "no interval: this model gives none"
+    )
+    training = fitted().training
+    assert training is not None
+    own = Evidence.of(parts()[0], (training,), "power")
+    few = Evidence.of(replace(parts()[1], frame=parts()[1].frame.head(200)), (training,), "power")
+    for one, reason in ((own, "no later data to take the markout from"), (few, "too few fills for a markout (n ")):
+        figure = words.expected_value(view.answer("first_passage", fitted(), one, asked()))
+        assert figure.value == "–" and figure.note.startswith(reason)
+
+
 # --- the figures ------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +266,7 @@ def test_calibration_counts_what_scoring_counts() -> None:
     assert (found.asked_s, found.horizon_s) == (2.0, 1.0)
     assert {row[0] for row in found.table[1:]} == {"first_passage", "heuristic", "kaplan_meier"}
     assert scores.mean("first_passage") == pytest.approx(fitted().score(parts()[1]).mean("first_passage"))
+    assert all(row["low"] is None for row in found.bins.iter_rows(named=True) if row["observed"] in (0.0, 1.0))
     spec = figures.calibration(found)
     assert spec["data"][1]["y"] == pytest.approx(found.bins["observed"].to_numpy(), abs=1e-6)
     assert "nearest to 2 s" in spec["layout"]["title"]["text"]

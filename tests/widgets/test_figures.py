@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import polars as pl
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from grinder_kit.decision.reason import Reason
 from grinder_kit.execution.ledger import Identity
 from grinder_kit.model.instrument import Instrument
 from grinder_widgets import figures, points, theme
+from grinder_widgets.live_figure import _DELTAS, _EXPORTED, _Figure
 
 START = 1_704_067_200_000_000_000
 SECOND = 1_000_000_000
@@ -360,3 +362,10 @@ def test_numbers_are_written_one_way() -> None:
     assert theme.number(float("nan"), 1) == theme.bps(None) == theme.interval(None, 1.0, 1) == "–"
     assert theme.utc(None) == theme.count(None) == "?"
     assert theme.interval(-0.1, 0.95, 2) == "[−0.10, +0.95]"
+
+
+def test_the_parts_of_plotlys_view_that_are_changed_are_found() -> None:
+    """What a live figure changes in plotly's view stands there: another release of plotly that moves it is noticed here."""
+    theirs, ours = str(go.FigureWidget._esm), str(_Figure._esm)
+    assert _EXPORTED.search(theirs) and len(_DELTAS.findall(theirs)) == 5
+    assert "ResizeObserver" in ours and not _DELTAS.search(ours)

@@ -18,7 +18,19 @@ from grinder_kit.errors import SessionError
 from grinder_kit.model.event import RunState
 from grinder_kit.model.fill import PairingView
 from grinder_kit.model.order import InFlight, OrderState, Side
-from grinder_kit.session.snapshot import Check, Differs, Notice, Phase, Profit, Rung, Snapshot, Verdict
+from grinder_kit.session.snapshot import (
+    Check,
+    Differs,
+    Forecast,
+    Notice,
+    Phase,
+    Profit,
+    Ribbon,
+    RibbonBin,
+    Rung,
+    Snapshot,
+    Verdict,
+)
 from grinder_widgets import panel_html, panel_words, rung_words, theme
 from grinder_widgets.session_ladder import ladder_rows, mid_of
 from tests.widgets.sessions import WALL_NS, about, changed, played, snapshots
@@ -229,9 +241,10 @@ def test_no_snapshot_makes_it_raise(given_: Snapshot | None, link: str, heard_s:
     ast.parse(panel_words.as_python("btc", {}, given_))
     if given_ is not None:
         for rung in given_.ladder:
-            assert rung_words.rung_state(rung) and len(rung_words.rung_short(rung)) <= rung_words.SHORT
-            rung_words.detail(rung, given_.about)
-        panel_html.ladder_table(ladder_rows(given_.ladder, mid_of(given_.now)), given_.about)
+            assert rung_words.rung_state(rung) and rung_words.rung_short(rung, rung.queue_ahead)
+            assert rung_words.prob_words(rung) and rung_words.bps_short(rung)
+            rung_words.detail(rung, given_.about, given_.forecast)
+        panel_html.ladder_table(ladder_rows(given_.ladder, mid_of(given_.now)), given_.about, given_.forecast)
         for _, draw in (*panel_html.TABLES.values(), *panel_html.BELOW.values()):
             draw(given_)
         for _, way in panel_words.ways(given_):
@@ -474,22 +487,86 @@ def test_requests_under_way_are_words() -> None:
     found = [rung_words.rung_state(rung(in_flight=one)) for one in (None, *InFlight)]
     assert found == ["open", "PENDING NEW", "PENDING AMEND", "PENDING CANCEL", "UNKNOWN"]
     assert rung_words.rung_state(rung(state=OrderState.PARTIALLY_FILLED)) == "partly filled"
-    assert rung_words.rung_short(rung()) == "open, 38 s"
+    assert [rung_words.rung_short(rung(), ahead) for ahead in (Decimal("1.350"), 4.2, None)] == ["1.35", "4.2 s", "?"]
+    assert rung_words.rung_short(rung(in_flight=InFlight.CANCEL), 4.2) == "PENDING CANCEL"
 
 
 def test_a_refused_level_says_rule_and_number() -> None:
     """The rule in words and the value against its threshold; where there is little room, the numbers."""
     refused = rung(refused=True, quantity=None, state=None, reason=Reason.FILL_PROB, why="0.09 < 0.20")
-    assert rung_words.rung_why(refused) == "too unlikely to fill within the horizon (0.09 < 0.20)"
-    assert rung_words.rung_short(refused) == "REFUSED: 0.09 < 0.20"
+    assert rung_words.rung_why(refused) == "too unlikely to fill within the horizon (.09 < .20)"
+    assert (rung_words.rung_short(refused, None), rung_words.prob_words(refused)) == ("REFUSED", ".09 < .20")
+    long = replace(refused, reason="a reason that nobody could write into so narrow a column")
+    assert rung_words.prob_words(long).endswith("…") and len(rung_words.prob_words(long)) == rung_words.SHORT
     assert rung_words.row_name(refused) == "SELL 2 (not quoted)"
 
 
 def test_detail_of_an_order() -> None:
-    """What is known, and the probability only where it is given."""
-    shown = dict(rung_words.detail(rung(filled=Decimal("0.001"), amends=1), about()))
+    """What is known; of probability and value, why they are not."""
+    none = Forecast(no_prob="no fill model", no_value="no fill model")
+    shown = dict(rung_words.detail(rung(filled=Decimal("0.001"), amends=1), about(), none))
     assert shown["price"] == "60,060.0 USDT" and shown["quantity"] == "0.002 SYNTH, 0.001 filled"
     assert shown["queue ahead"] == "1.35 SYNTH, 4.2 s of flow (estimate)"
-    assert shown["amended"] == "once" and "P(fill)" not in shown
-    assert dict(rung_words.detail(rung(fill_prob=0.25), about()))["P(fill)"] == ".25"
-    assert dict(rung_words.detail(rung(queue_ahead=None, queue_s=None), about()))["queue ahead"] == "?"
+    assert shown["amended"] == "once" and shown["P(fill)"] == "– (no fill model)" and "expected value" not in shown
+    assert dict(rung_words.detail(rung(queue_ahead=None, queue_s=None), about(), none))["queue ahead"] == "?"
+
+
+def test_detail_of_a_judged_order() -> None:
+    """Probability now and at placement, what a try is worth and what a fill earns, and by which model."""
+    by = Forecast(model="first_passage", fitted="BTCUSDT, 3.4 min", horizon_s=60.0)
+    judged = rung(
+        fill_prob=0.431, prob_low=0.38, prob_high=0.49, placed_prob=0.4, value_bps=0.4, value_low=-0.2, value_high=1.0
+    )
+    shown = dict(rung_words.detail(replace(judged, profit_bps=1.0), about(), by))
+    assert shown["P(fill 60 s)"] == ".43 [.38, .49]" and shown["at placement"] == ".40"
+    assert shown["expected value"] == "+0.4 bps [−0.2, +1.0], not distinguishable from zero"
+    assert shown["a fill earns"] == "+1.0 bps" and shown["judged by"] == "first passage (BTCUSDT, 3.4 min)"
+    sure = dict(rung_words.detail(replace(judged, value_low=0.1), about(), by))
+    assert sure["expected value"] == "+0.4 bps [+0.1, +1.0]"
+    plain = rung(fill_prob=0.25)
+    shown = dict(rung_words.detail(plain, about(), replace(by, model="heuristic", fitted="", no_value="no markout")))
+    assert (shown["P(fill 60 s)"], shown["expected value"], shown["judged by"]) == (
+        ".25",
+        "– (no markout)",
+        "heuristic",
+    )
+
+
+# --- the ribbon's score ----------------------------------------------------------------------------------------------
+
+BY = Forecast(model="first_passage", horizon_s=60.0)
+SCORED = Ribbon(
+    orders=96, filled=37, stood=4, seen=37, expected=41.2, low=30.6, high=51.8, rcll=-0.3207,
+    text="Fills seen 37 of 41.2 expected; inside the range.",
+)  # fmt: skip
+
+
+def test_ribbon_score_in_words() -> None:
+    """The verdict with its number of orders, what became of them, and the range; it says that it changes nothing."""
+    lines = panel_words.ribbon_lines(SCORED, BY)
+    assert lines == (
+        "Fills seen 37 of 41.2 expected; inside the range. n = 96 orders.",
+        "Of 96 orders, 37 filled within 60 s, 4 rested for so long, and 55 were withdrawn or moved before (censored).",
+        "Range (90 %): 30.6 to 51.8 fills; log likelihood −0.321 a spell.",
+        "Model: first passage. It is only watched here: the score never changes an order.",
+    )
+
+
+def test_ribbon_score_of_few_orders_is_counts() -> None:
+    """Below thirty resolved orders nothing is judged."""
+    binned = replace(SCORED, bins=(RibbonBin(predicted=0.2, observed=0.5, low=None, high=None, orders=10, filled=3),))
+    assert "lean high" in panel_words.ribbon_lines(binned, BY)[3]
+    few = replace(SCORED, orders=20, filled=7, stood=1, text="", left_out=3)
+    lines = panel_words.ribbon_lines(few, BY)
+    assert lines[0].endswith("12 were withdrawn or moved before (censored). Fewer than 30 are resolved: counts only.")
+    assert lines[1] == "3 spells are left out: nothing was known of their market." and len(lines) == 3
+
+
+def test_ribbon_score_says_when_it_disagrees_and_when_it_flatters() -> None:
+    """Outside 99 % it says what to do; on the model's own training it says so; without a model there is nothing to score."""
+    lines = panel_words.ribbon_lines(replace(SCORED, disagrees=True, in_sample=True), BY)
+    assert lines[1] == "Model and market disagree: refit, or raise min P."
+    assert "These orders may lie in the model's own training: the score flatters it." in lines
+    assert panel_words.ribbon_lines(Ribbon(), Forecast(no_prob="no fill model")) == (
+        "Nothing to score: no fill model.",
+    )

@@ -19,12 +19,24 @@ from plotly.utils import PlotlyJSONEncoder
 from grinder_kit.decision.reason import Reason
 from grinder_kit.execution.latency import kaplan_meier
 from grinder_kit.model.order import InFlight, OrderState, Side
-from grinder_kit.session.snapshot import Counts, Money, Rung, Series, Snapshot, Trade, Trip, Waits
+from grinder_kit.session.snapshot import (
+    Counts,
+    Forecast,
+    Money,
+    Ribbon,
+    RibbonBin,
+    Rung,
+    Series,
+    Snapshot,
+    Trade,
+    Trip,
+    Waits,
+)
 from grinder_widgets import session_figures as figures
 from grinder_widgets import session_ladder as ladder
 from grinder_widgets import theme
 from grinder_widgets.panel_html import TABLES
-from tests.widgets.sessions import about, changed, played, snapshots
+from tests.widgets.sessions import about, changed, judged, played, snapshots
 
 Draw = Callable[[Snapshot, theme.Palette], figures.Spec]
 
@@ -33,7 +45,9 @@ def drawn_ladder(snapshot: Snapshot, palette: theme.Palette = theme.LIGHT, most:
     """Return the ladder of a snapshot."""
     mid = ladder.mid_of(snapshot.now)
     rows = ladder.ladder_rows(snapshot.ladder, mid, most)
-    return ladder.ladder(rows, mid, snapshot.about, total=len(snapshot.ladder), theme=palette, **more)
+    return ladder.ladder(
+        rows, mid, snapshot.about, snapshot.forecast, total=len(snapshot.ladder), theme=palette, **more
+    )
 
 
 KINDS: dict[str, Draw] = {
@@ -41,6 +55,7 @@ KINDS: dict[str, Draw] = {
     "profit": lambda s, p: figures.profit(s.series, s.money, s.about, theme=p),
     "fills": lambda s, p: figures.fills(s.series, s.fills, s.counts, s.about, theme=p),
     "round trips": lambda s, p: figures.round_trips(s.trips, s.counts, theme=p),
+    "ribbon score": lambda s, p: figures.ribbon(s.ribbon, s.forecast, theme=p),
     "latency": lambda s, p: figures.latency(s.latency, theme=p),
 }
 
@@ -122,13 +137,15 @@ def test_numbers_are_sent_short(kind: str) -> None:
 
 def test_nothing_is_drawn_as_words() -> None:
     """Without data a figure says what is missing, at its final size."""
-    start = replace(played()[0], series=Series(), ladder=(), fills=(), trips=(), latency=())
+    forecast = Forecast(model="first_passage", horizon_s=60.0)
+    start = replace(played()[0], series=Series(), ladder=(), fills=(), trips=(), latency=(), forecast=forecast)
     words = {kind: draw(start, theme.LIGHT)["layout"]["annotations"][0]["text"] for kind, draw in KINDS.items()}
     assert words == {
         "ladder": "no order, and no level that could have one",
         "profit": "no price has been seen yet",
         "fills": "no price has been seen yet",
         "round trips": "no round trip has been completed",
+        "ribbon score": "no probability has ten orders yet",
         "latency": "nothing has been asked of the venue yet",
     }
     for kind, draw in KINDS.items():
@@ -165,48 +182,54 @@ RUNGS = (
 )
 
 
-def spec_of(rungs: tuple[Rung, ...], mid: str | None = "60000", **more: Any) -> figures.Spec:
+FORECAST = Forecast(model="first_passage", horizon_s=60.0, least=0.2)
+
+
+def spec_of(
+    rungs: tuple[Rung, ...], mid: str | None = "60000", forecast: Forecast = FORECAST, **more: Any
+) -> figures.Spec:
     """Return a ladder of these rungs."""
     value = None if mid is None else Decimal(mid)
     rows = ladder.ladder_rows(rungs, value)
-    return ladder.ladder(rows, value, about(), total=len(rungs), **more)
+    return ladder.ladder(rows, value, about(), forecast, total=len(rungs), **more)
 
 
 def words_of(spec: figures.Spec) -> list[list[str]]:
-    """Return the texts of the columns: own, queue, state; and the mid's."""
-    texts = [text.strip("\u2002") for text in spec["data"][5]["text"]]
-    n = (len(texts) - 1) // 3
-    return [texts[:n], texts[n : 2 * n], texts[2 * n : 3 * n], texts[3 * n :]]
+    """Return the texts of the columns: own, queue, probability, value; and the mid's."""
+    texts = [text.strip("\u2002") for text in spec["data"][6]["text"]]
+    n = (len(texts) - 1) // 4
+    return [texts[:n], texts[n : 2 * n], texts[2 * n : 3 * n], texts[3 * n : 4 * n], texts[4 * n :]]
 
 
 def test_ladder_has_sells_above_mid_and_buys_below() -> None:
     """The highest price is on top, mid has a row of its own, and sides differ by letter and colour."""
     spec = spec_of(RUNGS)
-    assert spec["data"][0]["y"].tolist() == [4, 3, 1, 0] and spec["data"][6]["y"] == [2, 2]
+    assert spec["data"][0]["y"].tolist() == [4, 3, 1, 0] and spec["data"][7]["y"] == [2, 2]
     assert spec["layout"]["yaxis"]["ticktext"] == ["60,060.0", "60,030.0", "59,970.0", "59,940.0"]
-    own, queue, state, mid = words_of(spec)
+    own, queue, prob, value, mid = words_of(spec)
     assert own == ["S", "S 0.002", "B 0.002", "B 0.002"]
-    assert queue == ["–", "0.5", "0.5", "?"]  # nothing to know, known, known, not known
-    assert state == ["REFUSED: 0.09 &lt; 0.20", "open, 3 s", "PENDING CANCEL", "open, 3 s"]
+    assert queue == ["REFUSED", "0.5", "PENDING CANCEL", "?"]  # how it is, where it does not just rest; not known
+    assert prob == [".09 &lt; .20", "–", "–", "–"] and value == ["–"] * 4
     assert mid == ["<b>mid 60,000.00</b>"]
     colours = spec["data"][1]["marker"]["color"]
     assert colours == [theme.LIGHT.paper, theme.LIGHT.sell, theme.LIGHT.buy, theme.LIGHT.buy], (
         "the refused one is hollow"
     )
-    assert spec["data"][2]["x"].tolist() == pytest.approx([0, 0.04, 0, 0]), "half of S1 has filled"
+    assert spec["data"][2]["x"].tolist() == pytest.approx([0, 0.03, 0, 0]), "half of S1 has filled"
     assert spec["data"][2]["marker"]["pattern"]["shape"] == ["/"] * 4
 
 
 def test_nothing_foreign_becomes_markup() -> None:
     """plotly.js reads tags in texts: none but our own reach it."""
-    spec = spec_of((order("S1", "60030", refused=True, why="<a href='x'>"),))
-    assert words_of(spec)[2] == ["REFUSED: &lt;a href=&#x27;x&#x27;&gt;"]
+    spec = spec_of((order("S1", "60030", refused=True, why="<a href='x'>"),), forecast=replace(FORECAST, no_prob="<b>"))
+    assert words_of(spec)[2] == ["&lt;a href=&#x27;x&#x27;&gt;"]
+    assert spec["layout"]["title"]["subtitle"]["text"].endswith("–: &lt;b&gt;")
 
 
 def test_ladder_without_a_market_keeps_its_order() -> None:
     """With no mid, sells still stand above buys, and the mid is a question mark."""
     spec = spec_of(RUNGS, None)
-    assert spec["data"][6]["y"] == [2, 2] and words_of(spec)[3] == ["<b>mid ?</b>"]
+    assert spec["data"][7]["y"] == [2, 2] and words_of(spec)[4] == ["<b>mid ?</b>"]
 
 
 def test_ladder_shows_seconds_of_flow_where_they_are_known() -> None:
@@ -215,9 +238,9 @@ def test_ladder_shows_seconds_of_flow_where_they_are_known() -> None:
     titles = [spec["layout"]["annotations"][1]["text"] for spec in (quantity, timed)]
     assert titles == ["queue ahead (estimate)<br>SYNTH", "queue ahead (estimate)<br>s of flow"]
     assert words_of(timed)[1][3] == "4.2 s"
-    ticks, labels = timed["layout"]["xaxis"]["tickvals"], timed["layout"]["xaxis"]["ticktext"]
+    ticks, labels = timed["layout"]["xaxis"]["tickvals"][:3], timed["layout"]["xaxis"]["ticktext"][:3]
     assert labels == [".1", "1", "10"] and np.allclose(np.diff(ticks), np.diff(ticks)[0])
-    at = float(timed["data"][4]["x"][3])
+    at = float(timed["data"][5]["x"][len(RUNGS) + 3])
     assert ticks[1] < at < ticks[2] and at == pytest.approx(ticks[1] + (ticks[2] - ticks[1]) * np.log10(4.2))
 
 
@@ -253,8 +276,127 @@ def test_ladder_says_how_many_rows_are_missing() -> None:
         order(f"{side}{i}", str(1000 + sign * i)) for side, sign in (("S", 1), ("B", -1)) for i in range(1, 21)
     )
     rows = ladder.ladder_rows(rungs, Decimal(1000), 10)
-    text = ladder.ladder(rows, Decimal(1000), about(), total=40)["layout"]["title"]["subtitle"]["text"]
+    spec = ladder.ladder(rows, Decimal(1000), about(), FORECAST, total=40)
+    text = spec["layout"]["title"]["subtitle"]["text"]
     assert text.endswith("; 10 of 40 rows, the nearest to mid")
+
+
+# --- probability and value -------------------------------------------------------------------------------------------
+
+JUDGED = (
+    order("S1", "60030", fill_prob=0.25, prob_low=0.2, prob_high=0.31, placed_prob=0.21, value_bps=0.4, value_low=-0.2,
+          value_high=1.0),
+    order("B1", "59970", fill_prob=0.5, prob_low=0.4, prob_high=0.6, placed_prob=0.5, value_bps=-3.0, value_low=-4.0,
+          value_high=-2.0),
+    order("B2", "59940", fill_prob=0.75),
+)  # fmt: skip
+
+
+def marks_of(spec: figures.Spec, column: int, rows: int) -> list[float]:
+    """Return where the marks of a column are: 0 the ticks at placement, 1 the queue, 2 the probability, 3 the value."""
+    found: list[float] = spec["data"][5]["x"][column * rows : (column + 1) * rows].tolist()
+    return found
+
+
+def test_probability_is_a_dot_in_its_band_and_a_tick_for_its_placement() -> None:
+    """Each at its place of the axis from 0 to 1; a model that knows no interval has a hollow dot and no band."""
+    spec = spec_of(JUDGED)
+    left, right = spec["layout"]["xaxis"]["tickvals"][-6], spec["layout"]["xaxis"]["tickvals"][-4]
+    assert spec["layout"]["xaxis"]["ticktext"][-6:-3] == ["0", ".5", "1"]
+
+    def share(x: float) -> float:
+        return (x - left) / (right - left)
+
+    assert [share(x) for x in marks_of(spec, 2, 3)] == pytest.approx([0.25, 0.5, 0.75], abs=1e-5)
+    assert [share(x) for x in marks_of(spec, 0, 3)] == pytest.approx([0.21, 0.5, np.nan], abs=1e-5, nan_ok=True)
+    band = spec["data"][4]["x"][:9].tolist()
+    assert [share(x) for x in band] == pytest.approx(
+        [0.2, 0.31, np.nan, 0.4, 0.6, np.nan, np.nan, np.nan, np.nan], abs=1e-5, nan_ok=True
+    )
+    colours = spec["data"][5]["marker"]["color"][6:9]
+    assert colours == [theme.LIGHT.sell, theme.LIGHT.buy, theme.LIGHT.paper]
+    assert words_of(spec)[2] == [".25", ".50", ".75"]
+
+
+def test_value_says_its_sign_and_whether_it_can_be_told_from_zero() -> None:
+    """On an axis around zero whose scale stands still; hollow where the interval holds zero, and in words with its half width."""
+    spec = spec_of(JUDGED)
+    assert words_of(spec)[3] == ["+0.4 ±.6", "−3.0 ±1.0", "–"]
+    assert spec["layout"]["xaxis"]["ticktext"][-3:] == ["−5", "0", "+5"]
+    low, zero, high = spec["layout"]["xaxis"]["tickvals"][-3:]
+    at = marks_of(spec, 3, 3)
+    assert zero < at[0] < high and low < at[1] < zero and np.isnan(at[2])
+    assert spec["data"][5]["marker"]["color"][9:] == [theme.LIGHT.paper, theme.LIGHT.loss, theme.LIGHT.paper]
+
+
+def test_what_is_missing_says_why() -> None:
+    """In the subtitle, for both columns or the value alone; the head names the horizon."""
+    none = spec_of(JUDGED[2:], forecast=Forecast(no_prob="no fill model", no_value="no fill model"))
+    assert none["layout"]["title"]["subtitle"]["text"].endswith("<br>P(fill) and value –: no fill model")
+    half = spec_of(JUDGED[2:], forecast=replace(FORECAST, no_value="no markout"))
+    assert half["layout"]["title"]["subtitle"]["text"].endswith("<br>Expected value –: no markout")
+    heads = [one["text"] for one in half["layout"]["annotations"]]
+    assert heads[2:] == ["P(fill 60 s)<br>", "expected value<br>bps"]
+
+
+def test_a_real_session_shows_its_ribbon() -> None:
+    """With a fitted model: orders have dots, bands and values; refused levels have value against threshold and nothing else."""
+    last = judged()[-1]
+    assert last.forecast.model == "first_passage" and not last.forecast.no_value
+    orders, refused = ([rung for rung in last.ladder if rung.refused is one] for one in (False, True))
+    assert orders and refused
+    for rung in orders:
+        assert rung.prob_low is not None and rung.fill_prob is not None and rung.prob_high is not None
+        assert rung.prob_low <= rung.fill_prob <= rung.prob_high and rung.placed_prob is not None
+        assert rung.value_low is not None and rung.value_bps is not None and rung.value_high is not None
+        assert rung.value_low <= rung.value_bps <= rung.value_high
+    text = words_of(drawn_ladder(last))[2]
+    assert sum(re.fullmatch(r"\.\d\d &lt; \.\d\d", one) is not None for one in text) == sum(
+        rung.reason == Reason.FILL_PROB for rung in refused
+    )
+    assert not np.isfinite(marks_of(drawn_ladder(last), 2, len(last.ladder))).all()
+
+
+def test_sixty_judged_rows_fit_an_update() -> None:
+    """All of them changed at once, in numbers and in words, and no more than half of what may be sent."""
+
+    def rungs(shift: float) -> tuple[Rung, ...]:
+        return tuple(
+            order(
+                f"{side}{i}", str(60_000 + sign * i + int(100 * shift)), fill_prob=shift + i / 100, prob_low=shift, prob_high=shift + 0.5,
+                placed_prob=shift + 0.1, value_bps=shift - i / 20, value_low=shift - 2.0, value_high=shift + 2.0,
+            )
+            for side, sign in (("S", 1), ("B", -1))
+            for i in range(1, 31)
+        )  # fmt: skip
+
+    told = figures.changes(spec_of(rungs(0.1)), spec_of(rungs(0.2)))
+    sent = json.dumps([told.traces, told.layout], default=lambda array: array.tolist())
+    assert len(sent) < 64 * 1024 / 2
+
+
+BINS = (
+    RibbonBin(predicted=0.15, observed=0.1, low=0.05, high=0.2, orders=40, filled=4),
+    RibbonBin(predicted=0.55, observed=0.3, low=None, high=None, orders=12, filled=2),
+)
+
+
+def test_ribbon_score_is_predicted_against_observed() -> None:
+    """With intervals; a bin of which nobody knows the end is hollow, and says at least."""
+    spec = figures.ribbon(Ribbon(bins=BINS), FORECAST)
+    dots = trace(spec, "own orders")
+    assert dots["x"].tolist() == pytest.approx([0.15, 0.55]) and dots["y"].tolist() == pytest.approx([0.1, 0.3])
+    assert dots["error_y"]["array"].tolist() == pytest.approx([0.1, 0.0])
+    assert dots["marker"]["symbol"] == ["circle", "circle-open"]
+    assert dots["text"] == [
+        "predicted .15: .10 filled within 60 s<br>4 fills of 40 orders",
+        "predicted .55: at least .30 filled within 60 s<br>2 fills of 12 orders",
+    ]
+    assert "hollow" in spec["layout"]["title"]["subtitle"]["text"]
+    assert (
+        figures.ribbon(Ribbon(), Forecast(no_prob="no fill model"))["layout"]["annotations"][0]["text"]
+        == "no fill model"
+    )
 
 
 # --- money -----------------------------------------------------------------------------------------------------------

@@ -251,10 +251,10 @@ def test_frozen_view_stands_still_and_kill_stays() -> None:
     panel.freeze.value = True
     assert "View frozen 0 s. Trading continues." in shown(panel) and panel.state.frozen
     figure, ladder = panel._tabs["P&L"].live.figure, panel._ladder.figure
-    before = [list(ladder.data[5].text), list(figure.data[4].y), panel._headline.value]
+    before = [list(ladder.data[6].text), list(figure.data[4].y), panel._headline.value]
     session.latest = changed(played()[60], status={"stale": True})
     panel.refresh()
-    assert before == [list(ladder.data[5].text), list(figure.data[4].y), panel._headline.value]
+    assert before == [list(ladder.data[6].text), list(figure.data[4].y), panel._headline.value]
     assert "STALE BOOK" in shown(panel)
     panel.tabs.selected_index = TABS.index("Fills")  # another tab shows the same moment
     assert len(panel._tabs["Fills"].live.figure.data[1].x) == sum(fill.side == "BUY" for fill in played()[-1].fills)
@@ -262,7 +262,7 @@ def test_frozen_view_stands_still_and_kill_stays() -> None:
     panel.settle()
     assert session.asked == ["kill"]
     panel.freeze.value = False
-    assert "frozen" not in shown(panel) and list(ladder.data[5].text) != before[0]
+    assert "frozen" not in shown(panel) and list(ladder.data[6].text) != before[0]
 
 
 def test_a_panel_that_is_frozen_from_the_start_waits_for_something_to_show() -> None:

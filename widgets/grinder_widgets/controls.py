@@ -7,6 +7,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from grinder_widgets import panel_html
+from grinder_widgets.theme import Palette
+
 
 def button(text: str, tooltip: str, does: Callable[[Any], None], **looks: Any) -> Any:
     """Return a button that does something."""
@@ -33,3 +36,11 @@ def family(widget: Any) -> Iterator[Any]:
         if isinstance(look := getattr(widget, name, None), widgets.Widget):
             yield look
     yield widget
+
+
+def look(palette: Palette) -> str:
+    """Return the style sheet of a view with controls and figures."""
+    return panel_html.style(palette) + (
+        "<style>.gk-computing .js-plotly-plot { opacity:.5; } .gk-small { color:var(--gk-muted); font-size:11px; } "
+        ".gk-panel .widget-toggle-buttons { display:flex; flex-flow:row; align-items:center; }</style>"
+    )

@@ -14,12 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from grinder_kit.errors import DataError
 from grinder_kit.fillprob.interval import FEWEST_BLOCKS, block_draws
 from grinder_kit.fillprob.labels import LabelSet
+from grinder_kit.fillprob.markout import MarkoutModel
 from grinder_kit.fillprob.model import Floats
 from grinder_kit.fillprob.observations import Observations, observe
 from grinder_kit.fillprob.queue_band import QUEUES
-from grinder_kit.fillprob.training import Training
+from grinder_kit.fillprob.training import FEW_FILLS, Training
 from grinder_widgets.explorer_models import Asked, Bools
 from grinder_widgets.points import thin
 
@@ -83,6 +85,12 @@ class Evidence:
         That queue model.
     touch_bps, sigma, queue_s : float
         Medians: distance and queue at the touch, and volatility.
+    markout : MarkoutModel or None
+        Fitted on those of the orders that filled behind a queue.
+    unvalued : str
+        Why there is no markout.
+    fee_bps : float
+        What a fill of a resting order costs.
     """
 
     labels: LabelSet
@@ -92,6 +100,9 @@ class Evidence:
     touch_bps: float
     sigma: float
     queue_s: float
+    markout: MarkoutModel | None
+    unvalued: str
+    fee_bps: float
     _cell: Ints
     _touch: dict[str, Observations]
 
@@ -110,6 +121,7 @@ class Evidence:
         at_touch = seen.x.at_touch == 1
         queues = seen.x.queue_s[at_touch & np.isfinite(seen.x.queue_s)]
         middles = np.array(sorted({0.0, *labels.options.distances_bps}))
+        markout, unvalued = _markout(labels, unseen)
         cell = np.searchsorted((middles[1:] + middles[:-1]) / 2, seen.x.distance_bps) + 1
         return cls(
             labels=labels,
@@ -119,6 +131,9 @@ class Evidence:
             touch_bps=float(np.median(seen.x.distance_bps[at_touch])) if at_touch.any() else 0.0,
             sigma=float(np.median(seen.x.sigma)),
             queue_s=float(np.median(queues)) if queues.size else 1.0,
+            markout=markout,
+            unvalued=unvalued,
+            fee_bps=float(labels.options.rules(labels.instrument).maker_fee_bps),
             _cell=np.where(at_touch, 0, cell).astype(np.int64),
             _touch={name: one.rows(one.x.at_touch == 1) for name, one in by_queue.items()},
         )
@@ -176,6 +191,19 @@ def later(labels: LabelSet, trainings: tuple[Training, ...]) -> tuple[LabelSet, 
     if rest.is_empty():
         return labels, False
     return replace(labels, frame=rest, window_ns=(max(ends), labels.window_ns[1])), True
+
+
+def _markout(labels: LabelSet, unseen: bool) -> tuple[MarkoutModel | None, str]:
+    """Return what mid does after a fill, or why that is not known."""
+    if not unseen:
+        return None, "no later data to take the markout from"
+    try:
+        found = MarkoutModel().fit(labels)
+    except DataError:
+        found = MarkoutModel()
+    if found.fills < FEW_FILLS:
+        return None, f"too few fills for a markout (n {found.fills})"
+    return found, ""
 
 
 def product_limit(time_s: Floats, filled: Bools) -> Waiting:

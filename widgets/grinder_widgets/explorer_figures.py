@@ -87,14 +87,14 @@ def probability_map(view: Map, *, theme: Palette = LIGHT) -> Spec:
         )
         known = np.flatnonzero(np.isfinite(times))
         if len(known):
-            place = known[len(known) * 3 // 5]
+            place = known[len(known) * 4 // 5]
             labels.append((x[place], times[place], probability(CONTOURS[at]), ink))
         data.append({
             "type": "scatter", "mode": "lines", "x": x, "y": f32(times), "hoverinfo": "skip", "line": {"color": ink, "width": 1.4},
         })  # fmt: skip
     data.append({
         "type": "scatter", "mode": "text", "x": f32([label[0] for label in labels]), "y": f32([label[1] for label in labels]),
-        "text": [label[2] for label in labels], "textposition": "top left", "hoverinfo": "skip",
+        "text": [label[2] for label in labels], "textposition": "bottom right", "hoverinfo": "skip",
         "textfont": {"color": [label[3] for label in labels], "size": 12},
     })  # fmt: skip
     data.append({
@@ -167,7 +167,7 @@ def calibration(view: Calibration | None, why: str = "", *, theme: Palette = LIG
         said = [_bin_words(*row) for row in zip(predicted, observed, orders, strict=True)]
         near = "" if view.asked_s == view.horizon_s else f", the scored horizon nearest to {view.asked_s:g} s"
         title = f"Does what it says come true within {view.horizon_s:g} s{near}?"
-        subtitle = f"{spoken(view.model)}; bars are 90 % intervals over blocks of time"
+        subtitle = f"{spoken(view.model)}; bars are 90 % intervals over blocks of time, hollow circles have none"
     shares = Shares(predicted, orders.astype(np.int64), np.rint(observed * orders).astype(np.int64), low, high)
     data: list[Spec] = [
         {"type": "scatter", "mode": "lines", "name": "as often as predicted", "x": [0, 1], "y": [0, 1], "hoverinfo": "skip",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -167,10 +167,17 @@ def one_span(model: FillModel) -> float:
 
 def ignored(model: FillModel, asked: Asked) -> frozenset[str]:
     """Return the inputs that do not move a model's answer to this order; found by moving them from end to end."""
-    found = set()
-    for name in ("queue_s", "sigma", "imb_own", "ofi_z"):
-        ends = [replace(asked, **{name: end}).inputs() for end in RANGES[name]]  # type: ignore[arg-type]
-        low, high = (float(model.predict(x, asked.horizon_s, extrapolate=True)[0]) for x in ends)
-        if low == high:
-            found.add(name)
-    return frozenset(found)
+    names = ("queue_s", "sigma", "imb_own", "ofi_z")
+    # Two orders for each input, one at either end, and all in one go: it is asked while a slider moves.
+    moved = {name: np.full(2 * len(names), getattr(asked, name), np.float64) for name in names}
+    for at, name in enumerate(names):
+        moved[name][2 * at : 2 * at + 2] = RANGES[name]
+    x = Inputs(
+        distance_bps=np.full(2 * len(names), asked.distance_bps),
+        at_touch=np.float64(asked.at_touch),  # type: ignore[arg-type]
+        side=np.float64(asked.side),  # type: ignore[arg-type]
+        natr_bps=PROXY * moved["sigma"],
+        **moved,
+    )
+    ends = model.predict(x, asked.horizon_s, extrapolate=True).reshape(-1, 2)
+    return frozenset(name for name, (low, high) in zip(names, ends, strict=True) if low == high)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from grinder_kit.decision.economics import LevelEconomics
+from grinder_kit.fillprob.interval import Interval
 from grinder_kit.fillprob.model import FillModel, Floats
 from grinder_kit.fillprob.queue_band import QUEUES, QueueBand
 from grinder_kit.fillprob.scoring import HORIZONS_S as SCORED_S
@@ -58,6 +60,12 @@ class Answer:
         Whether the model speaks of what its data did not hold.
     ignored : frozenset of str
         Inputs that do not move the model's answer.
+    ignored_by_heuristic : frozenset of str
+        Inputs that do not move the heuristic either.
+    worth_bps : Interval or None
+        Expected value of the order, bps of its notional; None where no markout is known.
+    unvalued : str
+        Why it is not.
     """
 
     asked: Asked
@@ -67,6 +75,9 @@ class Answer:
     observed: Shares
     beyond: bool
     ignored: frozenset[str]
+    ignored_by_heuristic: frozenset[str]
+    worth_bps: Interval | None
+    unvalued: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,15 +157,36 @@ def answer(name: str, model: Explored, evidence: Evidence, asked: Asked) -> Answ
     """Return the numbers beside the controls."""
     one = under(model, evidence.queue)
     x = asked.inputs()
+    chance = chances(model, evidence.queue, x, asked.horizon_s)
     return Answer(
         asked=asked,
         model=name,
-        chance=chances(model, evidence.queue, x, asked.horizon_s),
+        chance=chance,
         heuristic=float(HEURISTIC.predict(x, asked.horizon_s)[0]),
         observed=evidence.around(asked),
         beyond=bool(outside(one, asked, asked.distance_bps, asked.horizon_s)),
         ignored=ignored(one, asked),
+        ignored_by_heuristic=ignored(HEURISTIC, asked),
+        worth_bps=worth_bps(chance, evidence, asked),
+        unvalued=evidence.unvalued,
     )
+
+
+def worth_bps(chance: Chances, evidence: Evidence, asked: Asked) -> Interval | None:
+    """Return what the order is worth by mid some time after its fill, bps of its notional; None where no markout is known."""
+    if evidence.markout is None:
+        return None
+    middle, low, high = (None if end is None else float(end[0]) for end in chance)
+    assert middle is not None  # only the interval may be missing
+    level = LevelEconomics(
+        size=1.0,  # bps of it are the same for any
+        fill_prob=Interval(value=middle, low=low, high=high),
+        horizon_s=asked.horizon_s,
+        edge_bps=0.0,
+        fees_bps=evidence.fee_bps,
+        markout_bps=evidence.markout.interval(asked.inputs()),
+    )
+    return level.value_bps
 
 
 def curve(said: Answer, model: Explored, evidence: Evidence, layers: tuple[str, ...]) -> Curve:
@@ -164,21 +196,33 @@ def curve(said: Answer, model: Explored, evidence: Evidence, layers: tuple[str, 
     end = next((end for end in _ENDS_BPS if end >= far), _ENDS_BPS[-1])
     distance = _line(touch, end, LINE_POINTS)
     x = asked.inputs(distance)
+    # The touch and the line in one go: an interval takes hundreds of draws, whatever it is asked for.
+    touching = asked.inputs(np.concatenate(([touch], distance)), np.arange(LINE_POINTS + 1) == 0)
+    at_touch, along = _split(chances(model, evidence.queue, touching, asked.horizon_s))
     seen = evidence.by_distance(asked)
     return Curve(
         answer=said,
         layers=layers,
         touch_bps=touch,
         end_bps=end,
-        touch=chances(model, evidence.queue, asked.inputs([touch], 1.0), asked.horizon_s),
+        touch=at_touch,
         distance_bps=distance,
-        chance=chances(model, evidence.queue, x, asked.horizon_s),
+        chance=along,
         beyond=outside(under(model, evidence.queue), asked, distance, asked.horizon_s),
         heuristic=HEURISTIC.predict(x, asked.horizon_s),
         observed=seen.enough(),
         touch_seen=bool(seen.orders[0] >= FEWEST_ORDERS),
         queues=_at_touch(model, evidence, asked),
         unseen=evidence.unseen,
+    )
+
+
+def _split(both: Chances) -> tuple[Chances, Chances]:
+    """Return the first probability with its interval, and the others with theirs."""
+    middle, low, high = both
+    return (
+        Chances(middle[:1], None if low is None else low[:1], None if high is None else high[:1]),
+        Chances(middle[1:], None if low is None else low[1:], None if high is None else high[1:]),
     )
 
 
@@ -257,6 +301,8 @@ def calibration(found: Scores, bins: pl.DataFrame, model: str, horizon_s: float)
     at = min(SCORED_S, key=lambda scored: abs(np.log(scored / horizon_s)))
     enough = pl.col("orders") >= FEWEST_ORDERS
     mine = bins.filter((pl.col("horizon_s") == at) & pl.col("up_to").is_null() & enough)
+    # Where all filled, or none, every resample says the same: that is no certainty.
+    mine = mine.with_columns(pl.when(pl.col("observed").is_between(0, 1, "none")).then(pl.col("low", "high")))
     by_model = found.table.filter(pl.col("horizon_s") == at)
     means = found.table.filter(pl.col("horizon_s").is_null())
     names = by_model["model"].to_list()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from decimal import Decimal
-from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +24,12 @@ from grinder_widgets.explorer_evidence import (
     Shares,
 )
 from grinder_widgets.explorer_figures import OUTSIDE
-from grinder_widgets.explorer_models import HEURISTIC, Chances, Explored, ignored, training_of
+from grinder_widgets.explorer_models import HEURISTIC, Chances, Explored, training_of
 from grinder_widgets.explorer_state import HORIZONS_S, QUEUE_WORDS
 from grinder_widgets.explorer_view import Answer, Calibration, Curve, Map, Time
-from grinder_widgets.markup import escape, table
-from grinder_widgets.theme import MISSING, number, probability, utc
+from grinder_widgets.markup import Figure, escape, table
+from grinder_widgets.theme import MISSING, bps, number, probability, utc
+from grinder_widgets.theme import interval as spread
 
 QUESTION = "How likely is this order to fill in time, and how far can I trust the number?"
 #: What makes an order like the one asked about.
@@ -44,16 +44,9 @@ SCORED = (
     "RCLL, which covers all horizons. A tie is within .005 of the best."
 )
 OWN_DATA = "Scored on its own training data: not shown. Pass a later market."
+FITTED_BEFORE = "The models stay as they were fitted; what is observed, and the scores, follow size and latency."
 NO_MARKET = "These labels hold nothing else: pass the market instead of its labels to change size and latency."
 _ROWS = 13
-
-
-class Figure(NamedTuple):
-    """A number of the header: what it is, the number, and why or of what."""
-
-    name: str
-    value: str
-    note: str = ""
 
 
 def missing(model: object, data: object) -> str:
@@ -115,11 +108,30 @@ def observed(shares: Shares) -> Figure:
 
 
 def expected_value(said: Answer) -> Figure:
-    """Return what the order is worth, bps of its notional: the one place where economics come in.
+    """Return what the order is worth, bps of its notional, and whether that can be told from nothing."""
+    worth = said.worth_bps
+    if worth is None:
+        return Figure("EV", MISSING, said.unvalued)
+    if worth.low is None or worth.high is None:
+        return Figure("EV", bps(worth.value), "no interval: this model gives none")
+    ends = spread(worth.low, worth.high, 1)
+    return Figure(
+        "EV",
+        f"{number(worth.value, 1, sign=True)} {ends} bps",
+        "" if worth.distinguishable else "not distinguishable from zero",
+    )
 
-    A probability alone is no profit: fees, edge and the mid's move after the fill are needed.
-    """
-    return Figure("EV", MISSING, "needs fees, edge and markout")
+
+def how_to_read(evidence: Evidence) -> tuple[str, ...]:
+    """Return what makes an order like the one asked about, and what its value is made of."""
+    if evidence.markout is None:
+        return (LIKE,)
+    value = (
+        f"EV: P(fill) × (markout − maker fee of {evidence.fee_bps:g} bps), in bps of the order's notional. The markout is how far mid "
+        f"has gone in the order's favour {evidence.markout.horizon_s} s after a fill, fitted on the {evidence.markout.fills:,} orders "
+        "here that filled behind their queue (power 2)."
+    )
+    return LIKE, value
 
 
 def notes(said: Answer) -> dict[str, str]:
@@ -132,11 +144,10 @@ def notes(said: Answer) -> dict[str, str]:
         "imb_own": "own side heavier" if asked.imb_own > 0 else "own side lighter" if asked.imb_own < 0 else "balanced",
         "ofi_z": "buyers press" if asked.ofi_z > 0 else "sellers press" if asked.ofi_z < 0 else "",
     }
-    heeded = ignored(HEURISTIC, asked)
     for name in said.ignored:
         if name == "queue_s" and not asked.at_touch:
             word = "acts only at the touch"
-        elif name not in heeded and said.model != HEURISTIC.name:
+        elif name not in said.ignored_by_heuristic and said.model != HEURISTIC.name:
             word = "moves only the heuristic"
         else:
             word = "this model ignores it"

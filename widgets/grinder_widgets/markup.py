@@ -71,6 +71,23 @@ def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]], 
     return f'{some}<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+class Figure(NamedTuple):
+    """A number of a headline: what it is, the number, and why or of what."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def headline(shown: Iterable[Figure]) -> str:
+    """Return numbers in a row."""
+    cells = "".join(
+        f"<div><span>{escape(one.name)}</span><b>{escape(one.value)}</b><span>{escape(one.note)}&nbsp;</span></div>"
+        for one in shown
+    )
+    return f'<div class="gk-headline">{cells}</div>'
+
+
 def escape(value: object) -> str:
     """Return a value as text that HTML shows as it is."""
     return html.escape(str(value))

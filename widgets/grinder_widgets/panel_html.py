@@ -9,10 +9,19 @@ from decimal import Decimal
 from grinder_kit.execution.latency import P99_FROM
 from grinder_kit.model.fill import PairingView
 from grinder_kit.model.number import plain
-from grinder_kit.session.snapshot import About, Notice, Snapshot, Verdict
+from grinder_kit.session.snapshot import About, Forecast, Notice, Snapshot, Verdict
 from grinder_widgets.markup import Mark, escape, table
-from grinder_widgets.panel_words import BannerView
-from grinder_widgets.rung_words import decimals, price, rung_name, rung_state, rung_why, unit
+from grinder_widgets.panel_words import BannerView, ribbon_lines
+from grinder_widgets.rung_words import (
+    chance_words,
+    decimals,
+    price,
+    rung_name,
+    rung_state,
+    rung_why,
+    unit,
+    value_words,
+)
 from grinder_widgets.session_ladder import Row
 from grinder_widgets.theme import (
     FONT,
@@ -52,12 +61,14 @@ _VIEWS = {
 }
 
 
-def ladder_table(rows: Sequence[Row], about: About) -> str:
+def ladder_table(rows: Sequence[Row], about: About, forecast: Forecast) -> str:
     """Return the ladder as a table, the highest price first."""
-    with_prob = any(row.rung.fill_prob is not None for row in rows)
+    with_prob = not forecast.no_prob
     columns = [
         ("level", "words"), (f"price, {about.quote}", ""), (f"own, {unit(about)}", ""), ("filled", ""), ("state", "words"),
-        (f"ahead, {unit(about)}", ""), ("s of flow", ""), *((("P(fill)", ""),) if with_prob else ()), ("why", "words long"),
+        (f"ahead, {unit(about)}", ""), ("s of flow", ""),
+        *(((f"P(fill {forecast.horizon_s:g} s)", ""), ("at placement", ""), ("expected value, bps", "")) if with_prob else ()),
+        ("why", "words long"),
     ]  # fmt: skip
     unknown = {True: MISSING, False: UNKNOWN}  # of a level without an order there is nothing to know
     cells = []
@@ -66,7 +77,10 @@ def ladder_table(rows: Sequence[Row], about: About) -> str:
         flow = unknown[rung.refused] if rung.queue_s is None else number(rung.queue_s, 1)
         cells.append((
             rung_name(rung), price(rung.price, about), MISSING if rung.quantity is None else plain(rung.quantity),
-            plain(rung.filled), rung_state(rung), ahead, flow, *((probability(rung.fill_prob),) if with_prob else ()),
+            plain(rung.filled), rung_state(rung), ahead, flow,
+            *((
+                chance_words(rung.fill_prob, rung.prob_low, rung.prob_high), probability(rung.placed_prob), value_words(rung),
+            ) if with_prob else ()),
             rung_why(rung),
         ))  # fmt: skip
     return table(columns, cells)
@@ -147,6 +161,23 @@ def _round_trips(snapshot: Snapshot) -> str:
          for trip in reversed(snapshot.trips[-ROWS:])],
         of=max(snapshot.counts.round_trips, len(snapshot.trips)),
     )  # fmt: skip
+
+
+def _ribbon(snapshot: Snapshot) -> str:
+    told, horizon = snapshot.ribbon, snapshot.forecast.horizon_s
+    cells = [
+        (probability(one.predicted), f"{one.orders:,}", f"{one.filled:,}",
+         chance_words(one.observed, one.low, one.high) if one.low is not None else f"at least {probability(one.observed)}")
+        for one in told.bins
+    ]  # fmt: skip
+    return table(
+        [("predicted", ""), ("orders", ""), (f"filled within {horizon:g} s", ""), ("share (Kaplan-Meier), 90 %", "")],
+        cells,
+    )
+
+
+def _ribbon_words(snapshot: Snapshot) -> str:
+    return "".join(f'<p class="note">{escape(line)}</p>' for line in ribbon_lines(snapshot.ribbon, snapshot.forecast))
 
 
 def _latency(snapshot: Snapshot) -> str:
@@ -238,12 +269,16 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Snapshot], str]]] = {
     "P&L": (("money",), _profit),
     "Fills": (("fills", "counts"), _fills),
     "Round trips": (("trips", "counts"), _round_trips),
+    "Ribbon score": (("ribbon", "forecast"), _ribbon),
     "Latency": (("latency",), _latency),
     "Health": (("health", "account", "limits", "counts", "status"), _health),
     "Journal": (("notices",), _journal),
 }
 #: By tab: what always stands below its figure.
-BELOW: dict[str, tuple[tuple[str, ...], Callable[[Snapshot], str]]] = {"P&L": (("views", "money"), _views)}
+BELOW: dict[str, tuple[tuple[str, ...], Callable[[Snapshot], str]]] = {
+    "P&L": (("views", "money"), _views),
+    "Ribbon score": (("ribbon", "forecast"), _ribbon_words),
+}
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from grinder_kit.errors import ConfigError
 from grinder_kit.model.section import did_you_mean
 from grinder_widgets.session_ladder import LADDER_ROWS
 
-TABS = ("P&L", "Fills", "Round trips", "Latency", "Health", "Journal")
+TABS = ("P&L", "Fills", "Round trips", "Ribbon score", "Latency", "Health", "Journal")
 #: How Flatten takes the position out: the last one goes on with a schedule that was begun.
 AT_ONCE, OVER_TIME, ICEBERG, GO_ON = WAYS = ("at once", "over 5 min", "iceberg", "go on")
 

@@ -27,6 +27,7 @@ _DRAWINGS = {
     "P&L": _Drawing(("series", "money"), lambda s, p: figures.profit(s.series, s.money, s.about, theme=p)),
     "Fills": _Drawing(("series", "fills", "counts"), lambda s, p: figures.fills(s.series, s.fills, s.counts, s.about, theme=p)),
     "Round trips": _Drawing(("trips", "counts"), lambda s, p: figures.round_trips(s.trips, s.counts, theme=p)),
+    "Ribbon score": _Drawing(("ribbon", "forecast"), lambda s, p: figures.ribbon(s.ribbon, s.forecast, theme=p)),
     "Latency": _Drawing(("latency",), lambda s, p: figures.latency(s.latency, theme=p)),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from grinder_kit.errors import SessionError
 from grinder_kit.model.event import RunState
 from grinder_kit.model.fill import SyncAction
 from grinder_kit.model.number import plain
-from grinder_kit.session.snapshot import About, Phase, Snapshot
+from grinder_kit.session.snapshot import RESOLVED, About, Forecast, Phase, Ribbon, Snapshot
 from grinder_widgets import theme
 from grinder_widgets.panel_state import AT_ONCE, GO_ON, ICEBERG, OVER_TIME, WAYS
 from grinder_widgets.rung_words import decimals, reason_words, unit
@@ -340,6 +340,45 @@ def headline(snapshot: Snapshot | None) -> tuple[tuple[str, str], ...]:
         ("Fills", count(counts.fills)),
         ("Round trips", count(counts.round_trips)),
     )
+
+
+def ribbon_lines(told: Ribbon, forecast: Forecast) -> tuple[str, ...]:
+    """Return how the probabilities of own orders came out: the verdict, what is behind it, and what to do.
+
+    Parameters
+    ----------
+    told : Ribbon
+    forecast : Forecast
+        By which model, within which time.
+    """
+    if not forecast.model:
+        return (f"Nothing to score: {forecast.no_prob}.",) if forecast.no_prob else ()
+    span = f"{forecast.horizon_s:g} s"
+    withdrawn = told.orders - told.filled - told.stood
+    counts = (
+        f"Of {_orders(told.orders)}, {told.filled:,} filled within {span}, {told.stood:,} rested for so long, and {withdrawn:,} "
+        "were withdrawn or moved before (censored)."
+    )
+    lines = [f"{told.text} n = {_orders(told.orders)}."] if told.text else []
+    if told.disagrees:
+        lines.append("Model and market disagree: refit, or raise min P.")
+    lines.append(counts if told.text else f"{counts} Fewer than {RESOLVED} are resolved: counts only.")
+    if told.text:
+        likelihood = "" if told.rcll is None else f"; log likelihood {number(told.rcll, 3)} a spell"
+        lines.append(f"Range (90 %): {number(told.low, 1)} to {number(told.high, 1)} fills{likelihood}.")
+    if told.bins:
+        lines.append(
+            "What is withdrawn is mostly what price has left, so the shares in the figure lean high. The fills expected allow for "
+            "that: every order is asked about anew while it rests."
+        )
+    if told.left_out:
+        lines.append(f"{told.left_out:,} spells are left out: nothing was known of their market.")
+    if told.in_sample:
+        lines.append("These orders may lie in the model's own training: the score flatters it.")
+    lines.append(
+        f"Model: {forecast.model.replace('_', ' ')}. It is only watched here: the score never changes an order."
+    )
+    return tuple(lines)
 
 
 def position(snapshot: Snapshot) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from grinder_kit.decision.reason import Reason
 from grinder_kit.model.number import plain
 from grinder_kit.model.order import InFlight, OrderState
-from grinder_kit.session.snapshot import About, Rung
-from grinder_widgets.theme import MISSING, UNKNOWN, duration, number, probability
+from grinder_kit.session.snapshot import About, Forecast, Rung
+from grinder_widgets.theme import MISSING, UNKNOWN, bps, duration, interval, number, probability
 
-SHORT = 40  # letters of a row in the ladder; the detail has them all
+SHORT = 29  # letters of a reason in the ladder; the detail has them all
 
 _IN_FLIGHT = {
     InFlight.NEW: "PENDING NEW",
@@ -63,25 +64,61 @@ def rung_state(rung: Rung) -> str:
 
 def rung_why(rung: Rung) -> str:
     """Return why a row is as it is: the rule, and value against threshold."""
-    reason = reason_words(rung.reason)
-    return f"{reason} ({rung.why})" if reason and rung.why else reason or rung.why
+    reason, why = reason_words(rung.reason), without_zeros(rung.why) if rung.reason == Reason.FILL_PROB else rung.why
+    return f"{reason} ({why})" if reason and why else reason or why
 
 
-def rung_short(rung: Rung) -> str:
-    """Return a row's state in a few words."""
-    state, why = rung_state(rung), rung_why(rung)
-    if rung.refused:
-        text = f"{state}: {rung.why or why}" if len(f"{state}: {why}") > SHORT else f"{state}: {why}"
-    elif rung.in_flight is None and rung.age_s is not None:
-        text = f"{state}, {_age(rung.age_s)}"
-    else:
-        text = state
-    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+def rung_short(rung: Rung, ahead: Decimal | float | None) -> str:
+    """Return the queue ahead of an order, in seconds or as a quantity; or, where it does not just rest, how it is."""
+    if rung.refused or rung.in_flight is not None:
+        return rung_state(rung)
+    if ahead is None:
+        return UNKNOWN
+    return f"{ahead.normalize():f}" if isinstance(ahead, Decimal) else duration(ahead)
 
 
-def _age(seconds: float) -> str:
-    # Whole seconds: tenths would have every row sent four times a second.
-    return f"{max(0, int(seconds))} s" if seconds < 120 else duration(seconds)
+def prob_words(rung: Rung) -> str:
+    """Return a row's probability, ``–`` where there is none; of a level that is not quoted, why."""
+    if not rung.refused:
+        return probability(rung.fill_prob)
+    if rung.reason == Reason.FILL_PROB and rung.why:
+        return without_zeros(rung.why)
+    why = reason_words(rung.reason) or rung.why or MISSING
+    return why if len(why) <= SHORT else f"{why[: SHORT - 1]}…"
+
+
+def without_zeros(text: str) -> str:
+    """Return text whose probabilities are written as everywhere.
+
+    Examples
+    --------
+    >>> without_zeros("0.09 < 0.20")
+    '.09 < .20'
+    """
+    return re.sub(r"(?<![\d.])0\.(?=\d)", ".", text)
+
+
+def chance_words(value: float | None, low: float | None, high: float | None) -> str:
+    """Return a probability with its interval: ``.43 [.38, .49]``."""
+    if value is None or low is None or high is None:
+        return probability(value)
+    return f"{probability(value)} [{probability(low)}, {probability(high)}]"
+
+
+def bps_short(rung: Rung) -> str:
+    """Return a row's expected value and half its interval: ``+0.4 ±.6``."""
+    if rung.value_bps is None or rung.value_low is None or rung.value_high is None:
+        return number(rung.value_bps, 1, sign=True)
+    half = number((rung.value_high - rung.value_low) / 2, 1)
+    return f"{number(rung.value_bps, 1, sign=True)} ±{half[1:] if half.startswith('0.') else half}"
+
+
+def value_words(rung: Rung) -> str:
+    """Return a row's expected value in full, and whether it can be told from zero."""
+    if rung.value_bps is None or rung.value_low is None or rung.value_high is None:
+        return bps(rung.value_bps)
+    zero = "" if rung.value_low > 0 or rung.value_high < 0 else ", not distinguishable from zero"
+    return f"{bps(rung.value_bps)} {interval(rung.value_low, rung.value_high, 1)}{zero}"
 
 
 def queue_words(rung: Rung, about: About) -> str:
@@ -92,9 +129,9 @@ def queue_words(rung: Rung, about: About) -> str:
     return ahead if rung.queue_s is None else f"{ahead}, {duration(rung.queue_s)} of flow (estimate)"
 
 
-def detail(rung: Rung | None, about: About | None) -> tuple[tuple[str, str], ...]:
-    """Return what is known of one row of the ladder."""
-    if rung is None or about is None:
+def detail(rung: Rung | None, about: About, forecast: Forecast) -> tuple[tuple[str, str], ...]:
+    """Return what is known of one row of the ladder; of what is not, why."""
+    if rung is None:
         return ()
     quantity = MISSING if rung.quantity is None else f"{plain(rung.quantity)} {unit(about)}"
     if rung.filled:
@@ -102,8 +139,7 @@ def detail(rung: Rung | None, about: About | None) -> tuple[tuple[str, str], ...
     rows = [("state", rung_state(rung)), ("price", f"{price(rung.price, about)} {about.quote}"), ("quantity", quantity)]
     if not rung.refused:
         rows.append(("queue ahead", queue_words(rung, about)))
-    if rung.fill_prob is not None:
-        rows.append(("P(fill)", probability(rung.fill_prob)))
+        rows += _expected(rung, forecast)
     if why := rung_why(rung):
         rows.append(("why", why))
     if rung.age_s is not None:
@@ -111,6 +147,25 @@ def detail(rung: Rung | None, about: About | None) -> tuple[tuple[str, str], ...
     if rung.client_order_id:
         rows += [("amended", _times(rung.amends)), ("order", rung.client_order_id)]
     return tuple(rows)
+
+
+def _expected(rung: Rung, forecast: Forecast) -> list[tuple[str, str]]:
+    """Return how likely an order fills and what it is worth, by which model."""
+    name = f"P(fill {forecast.horizon_s:g} s)" if forecast.horizon_s else "P(fill)"
+    if rung.fill_prob is None:
+        return [(name, _missing(forecast.no_prob))]
+    rows = [(name, chance_words(rung.fill_prob, rung.prob_low, rung.prob_high))]
+    if rung.placed_prob is not None:
+        rows.append(("at placement", probability(rung.placed_prob)))
+    rows.append(("expected value", _missing(forecast.no_value) if rung.value_bps is None else value_words(rung)))
+    if rung.profit_bps is not None:
+        rows.append(("a fill earns", bps(rung.profit_bps)))
+    by = forecast.model.replace("_", " ")
+    return [*rows, ("judged by", f"{by} ({forecast.fitted})" if forecast.fitted else by)]
+
+
+def _missing(why: str) -> str:
+    return f"{MISSING} ({why})" if why else MISSING
 
 
 def _times(number_of: int) -> str:

@@ -16,12 +16,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from grinder_kit.session.snapshot import About, Counts, Money, Series, Trade, Trip, Waits
+from grinder_kit.session.snapshot import About, Counts, Forecast, Money, Ribbon, RibbonBin, Series, Trade, Trip, Waits
 from grinder_widgets.figures import fill_marks, marker, profit_lines, trip_bars, waterfall_steps
 from grinder_widgets.markup import escape
 from grinder_widgets.points import Floats, Ints, shown, thin
 from grinder_widgets.rung_words import decimals, unit
-from grinder_widgets.theme import LIGHT, MISSING, Palette, count, duration, money_digits, number, template
+from grinder_widgets.theme import (
+    LIGHT,
+    MISSING,
+    Palette,
+    count,
+    duration,
+    money_digits,
+    number,
+    probability,
+    template,
+)
 
 Spec = dict[str, Any]
 
@@ -193,6 +203,52 @@ def round_trips(trips: Sequence[Trip], counts: Counts, *, theme: Palette = LIGHT
         "yaxis": {"title": {"text": "round trips"}, "rangemode": "tozero"},
     }  # fmt: skip
     return or_words({"data": data, "layout": layout}, "" if len(values) else "no round trip has been completed", theme)
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def ribbon(told: Ribbon, forecast: Forecast, *, theme: Palette = LIGHT) -> Spec:
+    """Return each own order's probability at placement against what happened, in bins of a tenth.
+
+    Orders that were withdrawn before the horizon are censored. A bin of which none rested for so long is hollow: what it shows is
+    the least that can be said.
+    """
+    bins = told.bins
+    sure = [one.low is not None for one in bins]
+    x, y = f32([one.predicted for one in bins]), f32([one.observed for one in bins])
+    up = f32([0.0 if one.high is None else max(0.0, one.high - one.observed) for one in bins])
+    down = f32([0.0 if one.low is None else max(0.0, one.observed - one.low) for one in bins])
+    data: list[Spec] = [
+        {"type": "scatter", "mode": "lines", "name": "as often as predicted", "x": [0, 1], "y": [0, 1], "hoverinfo": "skip",
+         "line": {"color": theme.muted, "width": 1.4, "dash": "dash"}},
+        {"type": "scatter", "mode": "markers", "name": "own orders", "x": x, "y": y,
+         "marker": {"symbol": ["circle" if one else "circle-open" for one in sure], "color": theme.text, "size": 9},
+         "error_y": {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": theme.text, "thickness": 1.3,
+                     "width": 4},
+         "text": [_bin_words(one, forecast) for one in bins], "hovertemplate": "%{text}<extra></extra>"},
+    ]  # fmt: skip
+    axis = {
+        "range": [-0.02, 1.04],
+        "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1],
+        "ticktext": ["0", ".2", ".4", ".6", ".8", "1"],
+    }
+    hollow = "" if all(sure) else "; hollow: none rested so long, so at least so many"
+    layout = layout_of(theme, "Did the probabilities come true?", f"Bars are 90 % intervals{hollow}", height=360) | {
+        "hovermode": "closest",
+        "xaxis": axis | {"title": {"text": "probability at placement"}},
+        "yaxis": axis | {"title": {"text": f"share filled within {forecast.horizon_s:g} s"}},
+    }  # fmt: skip
+    why = forecast.no_prob if not forecast.model else "" if bins else "no probability has ten orders yet"
+    return or_words({"data": data, "layout": layout}, why, theme)
+
+
+def _bin_words(one: RibbonBin, forecast: Forecast) -> str:
+    least = "" if one.low is not None else "at least "
+    return (
+        f"predicted {probability(one.predicted)}: {least}{probability(one.observed)} filled within {forecast.horizon_s:g} s<br>"
+        f"{one.filled:,} fills of {one.orders:,} orders"
+    )
 
 
 # --- latency ---------------------------------------------------------------------------------------------------------

@@ -1,29 +1,31 @@
-"""The ladder of a running session: own orders by price, the queue ahead of each, and how each is.
+"""The ladder of a running session: own orders by price, the queue ahead of each, how likely each fills, and what it is worth.
 
-One axis of prices, and three columns on one axis from 0 to 1: every subplot less is a redraw that the browser need not make, and a
+One axis of prices, and all columns on one axis from 0 to 1: every subplot less is a redraw that the browser need not make, and a
 ladder is redrawn as often as the market moves. For the same reason the mid is a text among the others and not a tick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from grinder_kit.model.order import Side
-from grinder_kit.session.snapshot import About, Now, Rung
+from grinder_kit.session.snapshot import About, Forecast, Now, Rung
 from grinder_widgets.figures import marker
 from grinder_widgets.markup import escape
-from grinder_widgets.rung_words import price, queue_words, rung_short, unit
+from grinder_widgets.rung_words import bps_short, price, prob_words, rung_short, unit
 from grinder_widgets.session_figures import Spec, f32, layout_of, or_words
-from grinder_widgets.theme import LIGHT, Palette, duration
+from grinder_widgets.theme import LIGHT, Palette
 
 LADDER_ROWS = 60
-#: Where bars of own quantity, the axis of the queue and the words of the state begin and end, as shares of the width.
-_OWN, _QUEUE, _STATE = (0.0, 0.08), (0.23, 0.40), 0.53
+#: Where bars of own quantity, and the axes of the queue, the probability and the value begin and end, as shares of the width.
+_OWN, _QUEUE, _PROB, _VALUE = (0.0, 0.06), (0.18, 0.28), (0.41, 0.57), (0.665, 0.79)
+_PROB_WORDS, _VALUE_WORDS = 0.57, 0.80
 _MID = 0.28  # where the line of mid begins: its text stands before it
+_SCALES_BPS = (1, 2, 5, 10, 20, 50, 100)
 _SHORTEST_S = 0.1
 
 
@@ -71,12 +73,13 @@ def ladder(
     rows: Sequence[Row],
     mid: Decimal | None,
     about: About,
+    forecast: Forecast,
     *,
     total: int,
     picked: str | None = None,
     theme: Palette = LIGHT,
 ) -> Spec:
-    """Return own orders by price: quantity, the queue ahead, and how each is; levels that are not quoted are hollow.
+    """Return own orders by price: quantity and queue ahead, probability of a fill, expected value; levels not quoted are hollow.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ def ladder(
         `ladder_rows`; a click on the first trace tells the index of the row.
     mid : Decimal, optional
     about : About
+    forecast : Forecast
+        By what the rows are judged and valued.
     total : int
         How many rungs there are, shown or not.
     picked : str, optional
@@ -101,12 +106,19 @@ def ladder(
     filled = f32([0.0 if rung.refused else min(_OWN[1], _OWN[1] * float(rung.filled) / largest) for rung in rungs])
     colours = [theme.sell if rung.side is Side.SELL else theme.buy for rung in rungs]
     ink = [theme.muted if rung.refused else colour for rung, colour in zip(rungs, colours, strict=True)]
-    queue = _queue(rungs, about)
+    queue, value = _queue(rungs, about), _value(rungs, theme)
+    prob, placed = (_place(_PROB, [getattr(rung, name) for rung in rungs]) for name in ("fill_prob", "placed_prob"))
+    ends = [_place(_PROB, [getattr(rung, name) for rung in rungs]) for name in ("prob_low", "prob_high")]
     dashes = np.stack((np.full(n, _QUEUE[0], np.float32), queue.x, np.full(n, np.nan, np.float32)), axis=1).ravel()
-    words = [_own_words(rung) for rung in rungs] + queue.words + [rung_short(rung) for rung in rungs]
-    words_x = np.concatenate((own, np.nan_to_num(queue.x, nan=_QUEUE[0]), np.full(n, _STATE, np.float32), f32([0])))
-    states = [theme.muted if rung.refused else theme.text for rung in rungs]
+    words = [_own_words(rung) for rung in rungs] + queue.words + [prob_words(rung) for rung in rungs] + value.words
+    words_x = np.concatenate((
+        own, np.nan_to_num(queue.x, nan=_QUEUE[0] - 0.01),
+        f32([_PROB_WORDS if rung.fill_prob is not None else _PROB[0] - 0.01 for rung in rungs]), np.full(n, _VALUE_WORDS, np.float32),
+        f32([0]),
+    ))  # fmt: skip
     mid_at = n - above
+    # A model that knows no interval, and a value that may be zero, are hollow.
+    sure = [colour if rung.prob_low is not None else theme.paper for rung, colour in zip(rungs, colours, strict=True)]
     data: list[Spec] = [
         # What is clicked, and what shows the pick: a bar over the whole row.
         {"type": "bar", "orientation": "h", "x": np.ones(n, np.float32), "y": at, "width": 1, "hoverinfo": "none",
@@ -118,11 +130,17 @@ def ladder(
          "marker": marker(colours, hatched=[True] * n, theme=theme) | {"line": {"width": 0}}},  # no edge where nothing has filled
         {"type": "scatter", "mode": "lines", "x": dashes, "y": np.repeat(at, 3), "hoverinfo": "skip",
          "line": {"color": theme.muted, "width": 1.5, "dash": "dot"}},
-        {"type": "scatter", "mode": "markers", "x": queue.x, "y": at, "hoverinfo": "skip",
-         "marker": {"color": theme.paper, "size": 8, "line": {"color": theme.text, "width": 1.5}}},
-        {"type": "scatter", "mode": "text", "x": words_x, "y": np.concatenate((at, at, at, f32([mid_at]))), "hoverinfo": "skip",
+        {"type": "scatter", "mode": "lines", "x": np.concatenate((_spans(ends), _spans(value.ends))), "hoverinfo": "skip",
+         "y": np.concatenate((np.repeat(at, 3), np.repeat(at, 3))), "line": {"color": theme.line, "width": 5}},
+        {"type": "scatter", "mode": "markers", "x": np.concatenate((placed, queue.x, prob, value.x)), "hoverinfo": "skip",
+         "y": np.concatenate((at, at, at, at)),
+         "marker": {"symbol": ["line-ns-open"] * n + ["circle"] * n * 2 + ["diamond"] * n, "size": [14] * n + [8] * n * 3,
+                    "color": [theme.text] * n + [theme.paper] * n + sure + value.colours,
+                    "line": {"color": [theme.text] * 2 * n + colours + value.ink, "width": 1.5}}},
+        {"type": "scatter", "mode": "text", "x": words_x, "y": np.concatenate((at, at, at, at, f32([mid_at]))), "hoverinfo": "skip",
          "text": [*(f"\u2002{escape(one)}" for one in words), f"<b>mid {price(mid, about, finer=1)}</b>"], "textposition": "middle right",
-         "textfont": {"size": 12, "color": [*ink, *([theme.text] * n), *states, theme.text]}, "cliponaxis": True},
+         "textfont": {"size": 12, "color": [*ink, *[theme.muted if rung.refused else theme.text for rung in rungs] * 3, theme.text]},
+         "cliponaxis": True},
         {"type": "scatter", "mode": "lines", "x": [_MID, 1.0], "y": [mid_at, mid_at], "hoverinfo": "skip",
          "line": {"color": theme.text, "width": 1, "dash": "dash"}},
     ]  # fmt: skip
@@ -134,13 +152,21 @@ def ladder(
         "automargin": False,
         "title": {"text": ""},
     }
-    heads = ((_OWN[0], f"own<br>{escape(unit(about))}"), (_QUEUE[0], queue.title), (_STATE, "state<br>"))
+    heads = (
+        (_OWN[0], f"own<br>{escape(unit(about))}"),
+        (_QUEUE[0], queue.title),
+        (_PROB[0], f"P(fill {forecast.horizon_s:g} s)<br>" if forecast.horizon_s else "P(fill)<br>"),
+        (_VALUE[0], "expected value<br>bps"),
+    )
+    ticks = [*queue.ticks, *(_PROB[0] + (_PROB[1] - _PROB[0]) * share for share in (0, 0.5, 1)), *value.ticks]
+    missing = _missing(forecast)
     row_px = 22 if n <= 40 else 17
-    layout = layout_of(theme, "Own orders", _subtitle(n, total), height=136 + row_px * max(n + 1, 7)) | {
+    top = 120 + 16 * bool(missing)
+    layout = layout_of(theme, "Own orders", _subtitle(n, total) + missing, height=16 + top + row_px * max(n + 1, 7)) | {
         "barmode": "overlay", "dragmode": False, "hovermode": "closest", "showlegend": False,
-        "margin": {"l": 76, "r": 4, "t": 120, "b": 8},
-        "xaxis": bare | {"side": "top", "range": [0.0, 1.0], "tickvals": queue.ticks, "ticktext": queue.labels, "tickangle": 0,
-                         "tickfont": {"size": 10}},
+        "margin": {"l": 76, "r": 4, "t": top, "b": 8},
+        "xaxis": bare | {"side": "top", "range": [0.0, 1.0], "tickvals": ticks, "ticktext": [*queue.labels, "0", ".5", "1", *value.labels],
+                         "tickangle": 0, "tickfont": {"size": 10}},
         "yaxis": bare | {"range": [-0.6, n + 0.6], "tickvals": at.tolist(), "ticktext": [price(rung.price, about) for rung in rungs],
                          "showgrid": False},
         "annotations": [
@@ -157,9 +183,65 @@ def _subtitle(n: int, total: int) -> str:
     return f"Sells above mid, buys below; hatched: filled; hollow: not quoted{some}"
 
 
+def _missing(forecast: Forecast) -> str:
+    """Return why a column is empty."""
+    if forecast.no_prob:
+        return f"<br>P(fill) and value –: {escape(forecast.no_prob)}"
+    return f"<br>Expected value –: {escape(forecast.no_value)}" if forecast.no_value else ""
+
+
 def _own_words(rung: Rung) -> str:
     quantity = "" if rung.quantity is None else f" {rung.quantity.normalize():f}"
     return f"{rung.side.letter}{quantity}"
+
+
+def _place(axis: tuple[float, float], shares: Iterable[float | None]) -> Any:
+    """Return where shares of an axis lie; NaN where there is none."""
+    return f32([np.nan if one is None else axis[0] + (axis[1] - axis[0]) * min(max(one, 0.0), 1.0) for one in shares])
+
+
+def _spans(ends: Sequence[Any]) -> Any:
+    """Return lines from the one end to the other, apart from each other."""
+    return np.stack((*ends, np.full(len(ends[0]), np.nan, np.float32)), axis=1).ravel()
+
+
+class _Value(NamedTuple):
+    """The expected value of each row on an axis around zero, whose scale stands still."""
+
+    x: Any
+    ends: tuple[Any, Any]
+    words: list[str]
+    colours: list[str]
+    ink: list[str]
+    ticks: list[float]
+    labels: list[str]
+
+
+def _value(rungs: list[Rung], theme: Palette) -> _Value:
+    columns = [[_finite(getattr(rung, name)) for rung in rungs] for name in ("value_bps", "value_low", "value_high")]
+    most = max((abs(one) for column in columns for one in column if one is not None), default=0.0)
+    scale = next((one for one in _SCALES_BPS if one >= most), _SCALES_BPS[-1])
+    x, low, high = (
+        _place(_VALUE, [None if one is None else 0.5 + one / scale / 2 for one in column]) for column in columns
+    )
+    # Each is told by its place, and by its colour only where its interval excludes zero.
+    sure = [
+        rung.value_low is not None and rung.value_high is not None and (rung.value_low > 0 or rung.value_high < 0)
+        for rung in rungs
+    ]
+    ink = [
+        theme.muted if not one else theme.gain if (value or 0) > 0 else theme.loss
+        for one, value in zip(sure, columns[0], strict=True)
+    ]
+    return _Value(
+        x, (low, high), [bps_short(rung) for rung in rungs],
+        [colour if one else theme.paper for one, colour in zip(sure, ink, strict=True)], ink,
+        [_VALUE[0], (_VALUE[0] + _VALUE[1]) / 2, _VALUE[1]], [f"−{scale}", "0", f"+{scale}"],
+    )  # fmt: skip
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 class _Queue(NamedTuple):
@@ -183,12 +265,7 @@ def _queue(rungs: list[Rung], about: About) -> _Queue:
         np.nan if value is None else _QUEUE[0] + step * float(np.log10(max(float(value), least) / least))
         for value in values
     ]
-    words = []
-    for rung, value in zip(rungs, values, strict=True):
-        if isinstance(value, Decimal):
-            words.append(f"{value.normalize():f}")
-        else:
-            words.append(queue_words(rung, about) if value is None else duration(value))
+    words = [rung_short(rung, value) for rung, value in zip(rungs, values, strict=True)]
     shown = range(0, decades + 1, -(-decades // 4))
     title = f"queue ahead (estimate)<br>{'s of flow' if timed else escape(unit(about))}"
     return _Queue(f32(x), words, title, [_QUEUE[0] + step * i for i in shown], [_short(least * 10.0**i) for i in shown])

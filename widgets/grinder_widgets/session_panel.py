@@ -403,18 +403,20 @@ class SessionPanel:
         self._still.value = said and f'<div class="gk-still">{escape(said)}</div>'
 
     def _show_ladder(self, snapshot: Snapshot) -> None:
-        about, mid, state = snapshot.about, ladder.mid_of(snapshot.now), self._state
-        seen = (snapshot.ladder, mid, state.rows, state.level, state.tables, self._palette)
+        about, forecast, mid, state = snapshot.about, snapshot.forecast, ladder.mid_of(snapshot.now), self._state
+        seen = (snapshot.ladder, forecast, mid, state.rows, state.level, state.tables, self._palette)
         if same(seen, self._drawn):
             return
         self._rows = rows = ladder.ladder_rows(snapshot.ladder, mid, state.rows)
         self._show_level(rows)
         self._ladder.show(
-            ladder.ladder(rows, mid, about, total=len(snapshot.ladder), picked=state.level, theme=self._palette)
+            ladder.ladder(
+                rows, mid, about, forecast, total=len(snapshot.ladder), picked=state.level, theme=self._palette
+            )
         )
         picked = next((row.rung for row in rows if row.name == state.level), None)
-        self._detail.value = html.detail(rung_words.detail(picked, about), self._picked_words(picked))
-        self._ladder_table.value = html.ladder_table(rows, about) if state.tables else ""
+        self._detail.value = html.detail(rung_words.detail(picked, about, forecast), self._picked_words(picked))
+        self._ladder_table.value = html.ladder_table(rows, about, forecast) if state.tables else ""
         self._drawn = seen
 
     def _picked_words(self, picked: Any) -> str:

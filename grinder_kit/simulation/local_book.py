@@ -1,0 +1,227 @@
+"""What a strategy sees of a market: the best prices of the local book, by time.
+
+The feed is late, and most often that is all: depth comes in the order in which it happened. Then the local book is the exchange's at
+an earlier message, and its best prices need no book of their own. Where the order differs, as around a snapshot, a second book is
+run, until both hold the same again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from grinder_kit.errors import DataError
+from grinder_kit.kernel import book as bk
+from grinder_kit.kernel import exchange as ex
+from grinder_kit.kernel.book import Book
+from grinder_kit.kernel.compiled import compiled, inlined
+from grinder_kit.kernel.exchange import Ints
+from grinder_kit.simulation.columns import OFFSET, QUOTES, Clock, Order, Piece, Rows, Stretch, index
+
+# columns of what is seen: when, best prices of the local book, when the feed lost something (0: the book is trusted)
+L_TS, L_BID, L_ASK, L_GAP, L_COLUMNS = range(5)
+# cursor: rows of the sight from SEEN on are still to come; nothing before FROM_NS is written down again
+SEEN, SEEN_LAST, GAP, FROM_NS, SIGHT_SIZE = range(5)
+# beside the kernel's own statuses: the sight is full, something is seen before it happens
+NEEDS_SIGHT, TOO_EARLY = 10, 11
+
+
+@inlined
+def note(sight: Ints, cursor: Ints, ts: int, bid: int, ask: int) -> bool:
+    """Write down what is seen from a time on; False: an earlier time than before."""
+    last = cursor[SEEN_LAST]
+    if ts < cursor[FROM_NS]:
+        return True  # it was written down from the local stream
+    if last > 0 and sight[last - 1, L_TS] >= ts:
+        if sight[last - 1, L_TS] > ts:
+            return False
+    else:
+        last += 1
+        cursor[SEEN_LAST] = last
+    new = sight[last - 1]
+    new[L_TS], new[L_BID], new[L_ASK], new[L_GAP] = ts, bid, ask, cursor[GAP]
+    return True
+
+
+@compiled
+def moved(book: Book, head: Ints, settings: Ints, kind: int, side: int, tick: int, lots: int, id_: int) -> bool:
+    """Let an event move a book that no own order feels; False: the book needs room first."""
+    if not bk.ready(book, tick):
+        return False
+    ex.move_book(book, head, settings, kind, side, tick, lots, id_)
+    return True
+
+
+@inlined
+def quiet(of: int, tick: int, lots: int, bid: int, ask: int) -> bool:
+    """Whether a depth event of bids (of 0) or asks (1) leaves the best prices where they are: most do."""
+    return (tick < bid or (tick == bid and lots > 0)) if of == 0 else (tick > ask or (tick == ask and lots > 0))
+
+
+@compiled
+def look(
+    rows: Rows, order: Order, start: int, clock: Ints, book: Book, head: Ints, settings: Ints, sight: Ints, cursor: Ints
+) -> tuple[int, int]:
+    """Run the local book over rows in an order of their own, and write down what is seen; return (status, next position)."""
+    base, bid, ask, gap = book.head[bk.BASE], book.head[bk.BEST_BID], book.head[bk.BEST_ASK], cursor[GAP]
+    for at in range(start, order.shape[0]):
+        row = index(order[index(at)])
+        kind, tick, of = rows.kind[row], rows.tick[row], rows.side[row]
+        place = tick - base
+        if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, rows.lots[row], bid, ask):
+            book.levels[of, index(place)] = rows.lots[row]
+            continue
+        if kind == ex.TRADE or (kind == ex.BBO and not clock[QUOTES]):
+            continue
+        ts = rows.local_ns[row] + clock[OFFSET]
+        if cursor[SEEN_LAST] == sight.shape[0]:
+            return NEEDS_SIGHT, at
+        if kind == ex.GAP:
+            cursor[GAP] = ts
+        else:
+            if not moved(book, head, settings, kind, 1 - 2 * of, tick, rows.lots[row], rows.id[row]):
+                return ex.NEEDS_BOOK, at
+            if kind == ex.SNAPSHOT or kind == ex.BBO:
+                cursor[GAP] = 0
+        base = book.head[bk.BASE]
+        if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
+            bid, ask, gap = book.head[bk.BEST_BID], book.head[bk.BEST_ASK], cursor[GAP]
+            if not note(sight, cursor, ts, bid, ask):
+                return TOO_EARLY, at
+    return ex.DONE, order.shape[0]
+
+
+def copy_of(book: Book, room: Book | None = None) -> Book:
+    """Return a book that holds the same, in the arrays of another where they fit."""
+    if room is None or room.far.shape != book.far.shape:
+        return Book(*(array.copy() for array in book))
+    for into, array in zip(room, book, strict=True):
+        np.copyto(into, array)
+    return room
+
+
+def same_levels(one: Book, other: Book) -> bool:
+    """Whether two books hold the same; books with other windows are taken for different."""
+    if not np.array_equal(one.head[: bk.FAR], other.head[: bk.FAR]) or not np.array_equal(one.levels, other.levels):
+        return False
+    return all(np.array_equal(_far(one, row), _far(other, row)) for row in range(2))
+
+
+def _far(book: Book, row: int) -> Ints:
+    keys, lots = book.far[row]
+    held = np.flatnonzero(lots > 0)
+    rank = np.argsort(keys[held])
+    return np.stack((keys[held][rank], lots[held][rank]))
+
+
+class ApartError(Exception):
+    """Something is seen before it happens, or in another order than the rows': the local book must be run apart from the start."""
+
+
+class LocalBook:
+    """The local book, as far as it needs to be known beside the exchange's.
+
+    Parameters
+    ----------
+    settings : ndarray of int64
+        Of the exchange (S_SIZE,).
+    clock : ndarray of int64
+        Settings of the local clock.
+    disorder_ns : int
+        How far back a later row may lie by the local clock.
+    cursor : ndarray of int64, shape (SIGHT_SIZE,) or longer
+    apart : bool
+        Never let the exchange's book serve.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether the exchange's book serves for both.
+    sight : ndarray of int64, shape (n, L_COLUMNS)
+    cursor : ndarray of int64
+        That of the pass: SEEN, SEEN_LAST, GAP and FROM_NS are kept here.
+    """
+
+    def __init__(self, settings: Ints, clock: Ints, disorder_ns: int, cursor: Ints, *, apart: bool) -> None:
+        self._settings, self._clock, self.cursor = settings, clock, cursor
+        self._sorted = Clock(clock, disorder_ns) if disorder_ns else None
+        self._apart = apart
+        self.shared = self._sorted is None and not apart
+        self._book = None if self.shared else bk.new_book()
+        self._head: Ints = np.zeros(ex.H_SIZE, np.int64)
+        self._head[ex.QUOTE_ID] = -1
+        self._room: Book | None = None
+        self._blocks, self._next_try = 0, 1
+        self.sight: Ints = np.zeros((4096, L_COLUMNS), np.int64)
+        self.sight[0] = -ex.FOREVER, bk.NO_BID, bk.NO_ASK, 0
+        cursor[SEEN] = cursor[SEEN_LAST] = 1
+        cursor[FROM_NS] = -ex.FOREVER
+
+    def before(self, stretch: Stretch, book: Book, head: Ints) -> None:
+        """Prepare for a stretch; a second book is begun where its order differs, and run over what was read."""
+        if self.shared and stretch.tangled:
+            self.shared, self._book, self._head = False, copy_of(book), head.copy()
+            if stretch.before is not None:
+                self._look((_as_they_come(stretch.before),))
+        if not self.shared:
+            if self._sorted is None:
+                pieces: tuple[Piece, ...] = (_as_they_come(stretch.rows),)
+            else:
+                until = ex.FOREVER if stretch.final else self._sorted.read(stretch.rows)
+                pieces = self._sorted.take(stretch.rows, until)
+            self._look(pieces)
+
+    def after(self, stretch: Stretch, book: Book, head: Ints) -> None:
+        """Let one book serve again where both hold the same."""
+        if self.shared or self._apart or self._sorted is not None or stretch.final:
+            return
+        self._blocks += 1
+        if self._blocks < self._next_try:
+            return
+        self._next_try = 2 * self._blocks
+        ahead, kept = copy_of(book, self._room), self.cursor.copy()
+        self._room = ahead
+        if stretch.after is not None:
+            scratch: Ints = np.zeros((len(stretch.after.kind) + 2, L_COLUMNS), np.int64)
+            self.cursor[SEEN_LAST] = 1
+            head = head.copy()
+            ahead = self._run(_as_they_come(stretch.after), ahead, head, scratch)[0]
+            self.cursor[:] = kept
+        same_quote = head[ex.QUOTE_ID] == self._head[ex.QUOTE_ID]
+        if self._book is not None and same_quote and same_levels(ahead, self._book):
+            self.shared, self._book, self._room = True, None, None
+            self.cursor[FROM_NS] = int(stretch.rows.local_ns[-1]) + int(self._clock[OFFSET])
+
+    def _look(self, pieces: tuple[Piece, ...]) -> None:
+        for piece in pieces:
+            assert self._book is not None
+            self._book, self.sight = self._run(piece, self._book, self._head, self.sight)
+
+    def _run(self, piece: Piece, book: Book, head: Ints, sight: Ints) -> tuple[Book, Ints]:
+        at = 0
+        while True:
+            status, at = look(piece.rows, piece.order, at, self._clock, book, head, self._settings, sight, self.cursor)
+            if status == ex.DONE:
+                return book, sight
+            if status == ex.NEEDS_BOOK:
+                book = bk.with_room(book)
+            elif status == NEEDS_SIGHT:
+                sight = grown(sight)
+            else:
+                raise DataError("local times run backwards further than the recording's metadata say; import it again")
+
+    def compact(self) -> None:
+        """Forget what was seen before now."""
+        first, last = int(self.cursor[SEEN]) - 1, int(self.cursor[SEEN_LAST])
+        self.sight[: last - first] = self.sight[first:last].copy()
+        self.cursor[SEEN], self.cursor[SEEN_LAST] = 1, last - first
+
+
+def grown(array: Any) -> Any:
+    """Return an array with twice the rows."""
+    return np.concatenate((array, np.zeros_like(array)))
+
+
+def _as_they_come(rows: Rows) -> Piece:
+    return Piece(rows, np.arange(len(rows.kind), dtype=np.int32))
