@@ -9,13 +9,20 @@ if TYPE_CHECKING:
     from grinder_widgets import figures, ladder, theme
     from grinder_widgets.beacon import Beacon
     from grinder_widgets.fill_explorer import FillExplorer
+    from grinder_widgets.grid_tuner import GridTuner
     from grinder_widgets.page import report
     from grinder_widgets.session_panel import SessionPanel
 
-__all__ = ["Beacon", "FillExplorer", "SessionPanel", "figures", "ladder", "report", "theme"]
+__all__ = ["Beacon", "FillExplorer", "GridTuner", "SessionPanel", "figures", "ladder", "report", "theme"]
 
 #: Names that stand in a module of another name.
-_HOME = {"Beacon": "beacon", "FillExplorer": "fill_explorer", "SessionPanel": "session_panel", "report": "page"}
+_HOME = {
+    "Beacon": "beacon",
+    "FillExplorer": "fill_explorer",
+    "GridTuner": "grid_tuner",
+    "SessionPanel": "session_panel",
+    "report": "page",
+}
 
 
 def __getattr__(name: str) -> Any:
