@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,13 +20,26 @@ settings.register_profile("ci", parent=settings.get_profile("default"), derandom
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """Keep the tests of pages on one worker: a browser and a JupyterLab are slow to start."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-    return (yield)
+# Tests that share what is slow to start: a browser and a JupyterLab, the compiled peer, a cluster, a fitted model. Each of these stays on
+# one worker. The marks of xdist for this have no effect under pytest 9.2, which no longer reads the names that they change.
+TOGETHER = (
+    "tests/browser/",
+    "tests/fillprob/test_evaluation.py",
+    "tests/fillprob/test_labels_peer.py",
+    "tests/simulation/test_farm.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out tests one by one, and those of `TOGETHER` as wholes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,6 @@ from grinder_kit.model.config import ExecutionConfig
 
 pytest.importorskip("hftbacktest", reason="the peer is not installed: pip install .[bench]")
 
-# One worker compiles the peer and reads its files; the others need not.
-pytestmark = pytest.mark.xdist_group("peer")
-
 NOT_FILLED, REFUSED = 0, -1
 HORIZONS_S = (1, 5, 10)
 AGREE = 0.96
