@@ -24,6 +24,7 @@ from grinder_kit.market.writer import RecordingWriter
 from grinder_kit.model.config import Config, ExecutionConfig, GridConfig
 from grinder_kit.simulation.farm import PLAN, sweep_far
 from grinder_kit.simulation.sweep import sweep
+from tests.compiled import compile_once
 from tests.simulation.markets import round_trip
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install .[dask]")
@@ -37,7 +38,8 @@ GRIDS = [
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """Return the client of a cluster of two processes."""
+    """Return the client of a cluster of two processes, which find everything compiled."""
+    compile_once()
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as connected,
