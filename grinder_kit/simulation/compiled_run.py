@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grinder_kit.errors import DataError
 from grinder_kit.execution.fees import FundingTable
-from grinder_kit.execution.port import AmendRule, Capabilities
 from grinder_kit.kernel import book as bk
 from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel.exchange import Ints
 from grinder_kit.kernel.simulator import KernelOptions, Simulator
-from grinder_kit.model.config import Config, Limits
+from grinder_kit.model.config import Config
 from grinder_kit.model.config_check import check_against
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.simulation import grid_filter as gf
@@ -42,27 +40,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOGGED = 4096  # orders, fills and amends that there is room for at first
-_FINEST_BAND = 1_000_000  # products with finer price bands could pass 64 bits
+#: A sweep leaves these out; a single pass reads the market with the kernel's own exchange, which knows them.
+_KNOWN = ("execution.entry_table_ms", "execution.response_table_ms", "execution.book", "execution.unknown_level")
 
 
 def keeps_out(config: Config, instrument: Instrument) -> str | None:
     """Return the first key of a configuration that keeps a replay out of compiled code on an instrument; None: nothing does."""
-    grid, router = config.grid, config.router
-    spot = Capabilities.of(instrument).amend is AmendRule.REDUCE
-
-    def fine(band: Decimal | None) -> bool:
-        return band is not None and max(band.as_integer_ratio()) > _FINEST_BAND
-
-    outside = (
-        ("grid.min_fill_prob", grid.min_fill_prob > 0),
-        ("router.max_repegs", router.max_repegs > 0),
-        ("router.amend", router.amend and spot and len(set(grid.sizes)) > 1),
-        *((f"limits.{key}", getattr(config.limits, key) is not None) for key in Limits.model_fields),
-        ("instrument.contract", instrument.inverse),
-        ("instrument.band_down", fine(instrument.band_down)),
-        ("instrument.band_up", fine(instrument.band_up)),
+    filtered = config.grid.min_fill_prob > 0
+    return next(
+        (key for key, outside in gs.left_out(config, instrument, filtered) if outside and key not in _KNOWN), None
     )
-    return next((key for key, does in outside if does), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

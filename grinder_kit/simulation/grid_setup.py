@@ -56,10 +56,16 @@ def covers(config: Config, instrument: Instrument, model: FillModel | Fitted | N
 
     `model` is what `grid.min_fill_prob` is held against; the specification's heuristic by default.
     """
+    filtered = config.grid.min_fill_prob > 0 and _fill_rule(fitted_for(config, model)) is None
+    return next((key for key, outside in left_out(config, instrument, filtered) if outside), None)
+
+
+def left_out(config: Config, instrument: Instrument, filtered: bool) -> tuple[tuple[str, bool], ...]:
+    """Return each key that compiled code may leave out, and whether it does: here `filtered` is said by the caller."""
     grid, execution = config.grid, config.execution
     spot = Capabilities.of(instrument).amend is AmendRule.REDUCE
-    uncovered = (
-        ("grid.min_fill_prob", grid.min_fill_prob > 0 and _fill_rule(fitted_for(config, model)) is None),
+    return (
+        ("grid.min_fill_prob", filtered),
         ("router.max_repegs", config.router.max_repegs > 0),
         ("router.amend", config.router.amend and spot and len(set(grid.sizes)) > 1),
         ("execution.entry_table_ms", len(execution.entry_table_ns) > 1),
@@ -70,7 +76,6 @@ def covers(config: Config, instrument: Instrument, model: FillModel | Fitted | N
         ("instrument.contract", instrument.inverse),
         *((f"instrument.{key}", _too_fine(getattr(instrument, key))) for key in ("band_down", "band_up")),
     )
-    return next((key for key, outside in uncovered if outside), None)
 
 
 _UNLIMITED = Limits()

@@ -154,6 +154,7 @@ class SharedMarket:
         self.start_ns = int(self.index.ts[0])
         self.last_ns = max(int(self.index.ts[-1]), reader.last_local_ns)
         self._clocks: OrderedDict[int, Clock] = OrderedDict()
+        self._first_mids: dict[int, Decimal | None] = {}
 
     @property
     def nbytes(self) -> int:
@@ -177,11 +178,12 @@ class SharedMarket:
 
     def first_mid(self, step_ns: int) -> Decimal | None:
         """Return mid at the first step at which the local book has one, quote; None where it never has."""
-        clock = self.clock(step_ns)
-        known = np.flatnonzero((clock.bid != bk.NO_BID) & (clock.ask != bk.NO_ASK))
-        if not known.size:
-            return None
-        return self.instrument.tick * int(clock.bid[known[0]] + clock.ask[known[0]]) / 2
+        if step_ns not in self._first_mids:  # every grid of a sweep asks
+            clock = self.clock(step_ns)
+            known = np.flatnonzero((clock.bid != bk.NO_BID) & (clock.ask != bk.NO_ASK))[:1]
+            mids = [self.instrument.tick * int(clock.bid[at] + clock.ask[at]) / 2 for at in known]
+            self._first_mids[step_ns] = mids[0] if mids else None
+        return self._first_mids[step_ns]
 
     def touch(self, now_ns: int) -> tuple[int | None, int | None]:
         """Return the best bid and ask of the local book at a time; None for an empty side."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grinder_kit.fillprob.interval import FEWEST_BLOCKS, between, block_draws
+from grinder_kit.fillprob.interval import FEWEST_BLOCKS, Interval, between, block_draws
 
 BLOCK_S = 60
 RESAMPLES = 2000
@@ -27,18 +27,24 @@ class Verdict:
     @property
     def distinguishable(self) -> bool:
         """Whether the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return Interval(value=self.per_hour, low=self.low, high=self.high).distinguishable
 
     @property
     def text(self) -> str:
         """The verdict as a sentence."""
-        digits = money_digits(self.per_hour, self.low or 0.0, self.high or 0.0)
-        rate = f"{self.per_hour:+,.{digits}f} {self.asset} per hour after fees"
-        if self.low is None or self.high is None:
-            return f"{rate}; {self.blocks} blocks of {BLOCK_S} s are too few for an interval"
-        interval = f"[{self.low:+,.{digits}f}, {self.high:+,.{digits}f}]"
-        words = ("earns" if self.low > 0 else "loses") if self.distinguishable else "not distinguishable from zero"
-        return f"{rate} {interval}, {words} ({self.blocks} blocks of {BLOCK_S} s, 90 % interval)"
+        blocks = f"{self.blocks} blocks of {BLOCK_S} s"
+        found = Interval(value=self.per_hour, low=self.low, high=self.high)
+        return hourly(found, self.asset, blocks, f"{blocks} are too few for an interval")
+
+
+def hourly(found: Interval, asset: str, blocks: str, why_none: str) -> str:
+    """Return profit an hour after fees as a sentence; `why_none` where it has no interval."""
+    digits = money_digits(found.value, found.low or 0.0, found.high or 0.0)
+    rate = f"{found.value:+,.{digits}f} {asset} per hour after fees"
+    if found.low is None or found.high is None:
+        return f"{rate}; {why_none}"
+    words = ("earns" if found.low > 0 else "loses") if found.distinguishable else "not distinguishable from zero"
+    return f"{rate} [{found.low:+,.{digits}f}, {found.high:+,.{digits}f}], {words} ({blocks}, 90 % interval)"
 
 
 def money_digits(*amounts: float) -> int:

@@ -40,6 +40,11 @@ _TRIALS_AT_ONCE, _CELLS_AT_ONCE = 2048, 1 << 15  # larger temporary arrays cost 
 _LEAST_SPREAD = 1e-3  # of a draw, against that of the trial: a draw of equal blocks divides by zero otherwise
 
 
+def fewest_moved(blocks: int) -> int:
+    """Return in how many of so many blocks a trial must have earned or lost to be judged."""
+    return max(FEWEST_BLOCKS, min(FEWEST_MOVED, blocks // 2))
+
+
 def as_blocks(blocks: Blocks) -> Floats:
     """Return net profit by trial and block as an array, (trials, blocks); a column of lists is taken too.
 
@@ -238,7 +243,7 @@ def _judge(profits: Floats, row: int, asset: str, block_s: float, neighbours: in
     trials, count = profits.shape
     hourly = 3600 / block_s
     moved = np.count_nonzero(np.abs(profits) > _ROUNDING * np.abs(profits).max(), axis=1)
-    judged = (moved >= max(FEWEST_BLOCKS, min(FEWEST_MOVED, count // 2))) & (_spread(profits) > 0)
+    judged = (moved >= fewest_moved(count)) & (_spread(profits) > 0)
     mean = float(profits[row].mean())
     shrunk, odds, rivals = Interval(value=mean * hourly), None, 1
     if judged[row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -131,7 +131,6 @@ class Part:
         first, last = market.span_ns
         self.hours = (last - first) / HOUR_NS
         self._shared: dict[_Rules, SharedMarket] = {}
-        self._first_mid: dict[tuple[int, int], Decimal | None] = {}
 
     def share(self, config: Config) -> SharedMarket:
         """Return the market as read for the rules of a configuration."""
@@ -142,11 +141,7 @@ class Part:
 
     def first_mid(self, config: Config) -> Decimal | None:
         """Return mid at the first decision of a configuration, quote."""
-        shared, step_ns = self.share(config), config.grid.step_ns
-        key = (id(shared), step_ns)
-        if key not in self._first_mid:
-            self._first_mid[key] = shared.first_mid(step_ns)
-        return self._first_mid[key]
+        return self.share(config).first_mid(config.grid.step_ns)
 
     def kept_out(self, config: Config) -> str | None:
         """Return the first key that the compiled path does not cover; None: it covers all of it."""
@@ -173,7 +168,7 @@ class Part:
                 found[number] = self._replayed(replay(self.market, config, model=self.model), key)
         for numbers in sweeps.values():
             rows = self._rows([configs[number] for number in numbers])
-            found |= {numbers[row["grid"]]: self._swept(row) for row in rows.iter_rows(named=True)}
+            found |= {numbers[row["grid"]]: self._outcome(row, row["blocks"]) for row in rows.iter_rows(named=True)}
         return [found[number] for number in range(len(configs))]
 
     def _rows(self, configs: Sequence[Config]) -> pl.DataFrame:
@@ -182,34 +177,24 @@ class Part:
             return sweep(self.share(configs[0]), configs, model=self.model, block_s=self.block_s)
         return self.farm.sweep(self.market, configs, self.model, self.block_s)
 
-    def _swept(self, row: dict[str, Any]) -> Outcome:
-        return Outcome(
-            hours=self.hours,
-            net=row["equity"],
-            fees=row["fee"],
-            funding=row["funding"],
-            fills=row["trades"],
-            round_trips=row["round_trips"],
-            orders=row["submitted_buy"] + row["submitted_sell"],
-            drawdown=row["max_drawdown"],
-            inventory_p95=row["inventory_p95"],
-            blocks=_adding_up(row["blocks"], float(row["equity"])),
-        )
-
     def _replayed(self, result: Result, kept_out: str) -> Outcome:
-        summary, equity = result.summary, result.equity
+        equity = result.equity
         blocks = block_profits(equity["ts_ns"].to_numpy(), equity["equity"].cast(float).to_numpy(), self.block_s)
+        return self._outcome(result.summary, blocks.tolist(), kept_out)
+
+    def _outcome(self, found: Mapping[str, Any], blocks: list[float], kept_out: str | None = None) -> Outcome:
+        """Return the outcome that a row of a sweep or the summary of a replay tells; both have the same names."""
         return Outcome(
             hours=self.hours,
-            net=summary["equity"],
-            fees=summary["fee"],
-            funding=summary["funding"],
-            fills=summary["trades"],
-            round_trips=summary["round_trips"],
-            orders=summary["submitted_buy"] + summary["submitted_sell"],
-            drawdown=summary["max_drawdown"],
-            inventory_p95=summary["inventory_p95"],
-            blocks=_adding_up(blocks.tolist(), float(summary["equity"])),
+            net=found["equity"],
+            fees=found["fee"],
+            funding=found["funding"],
+            fills=found["trades"],
+            round_trips=found["round_trips"],
+            orders=found["submitted_buy"] + found["submitted_sell"],
+            drawdown=found["max_drawdown"],
+            inventory_p95=found["inventory_p95"],
+            blocks=_adding_up(blocks, float(found["equity"])),
             kept_out=kept_out,
         )
 

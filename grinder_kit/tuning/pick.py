@@ -8,10 +8,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from grinder_kit.fillprob.interval import FEWEST_BLOCKS, Floats, between, block_draws
+from grinder_kit.fillprob.interval import Floats, Interval, between, block_draws
 from grinder_kit.model.config import Config
-from grinder_kit.simulation.verdict import money_digits
-from grinder_kit.tuning.honesty import FEWEST_MOVED
+from grinder_kit.simulation.verdict import hourly, money_digits
+from grinder_kit.tuning.honesty import fewest_moved
 from grinder_kit.tuning.space import Space
 from grinder_kit.tuning.trial import Outcome, Trial
 
@@ -45,18 +45,14 @@ class Score:
     @property
     def distinguishable(self) -> bool:
         """Whether the interval excludes zero; a search over many trials is not allowed for here."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return Interval(value=self.per_hour, low=self.low, high=self.high).distinguishable
 
     @property
     def text(self) -> str:
         """The score as a sentence."""
-        digits = money_digits(self.per_hour, self.low or 0.0, self.high or 0.0)
-        rate = f"{self.per_hour:+,.{digits}f} {self.asset} per hour after fees"
-        if self.low is None or self.high is None:
-            return f"{rate}; it moved in {self.moved} of {self.blocks} blocks of {self.block_s:g} s, too few for an interval"
-        interval = f"[{self.low:+,.{digits}f}, {self.high:+,.{digits}f}]"
-        words = ("earns" if self.low > 0 else "loses") if self.distinguishable else "not distinguishable from zero"
-        return f"{rate} {interval}, {words} ({self.blocks} blocks of {self.block_s:g} s, 90 % interval)"
+        blocks = f"{self.blocks} blocks of {self.block_s:g} s"
+        found = Interval(value=self.per_hour, low=self.low, high=self.high)
+        return hourly(found, self.asset, blocks, f"it moved in {self.moved} of {blocks}, too few for an interval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +151,7 @@ def hourly_intervals(blocks: Floats, block_s: float) -> tuple[Floats, Floats]:
     """
     count = blocks.shape[1]
     moved = np.count_nonzero(blocks, axis=1)
-    known = moved >= max(FEWEST_BLOCKS, min(FEWEST_MOVED, count // 2))
+    known = moved >= fewest_moved(count)
     low, high = np.full(len(blocks), np.nan), np.full(len(blocks), np.nan)
     if known.any():
         drawn = block_draws(count, RESAMPLES) @ blocks[known].T * (3600 / block_s / count)

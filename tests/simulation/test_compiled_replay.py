@@ -26,24 +26,13 @@ from grinder_kit.simulation.local_book import LocalBook
 from grinder_kit.simulation.replay import replay
 from grinder_kit.simulation.result import Result
 from tests.simulation.markets import CONFIG, MS, START, TOY, MemoryMarket, Script, calm, funding_table, round_trip
+from tests.simulation.test_sweep import DEEDS as DEEDS_OF_A_SWEEP
 from tests.simulation.test_sweep import deeds, funded, scripts
 from tests.simulation.test_sweep import drawn as drawn_for_a_sweep
 
 FRAMES = ("fills", "orders", "round_trips", "equity", "mids", "amends", "refusals")
 #: What the draws must have done, each at least once.
-DEEDS = (
-    "queue",
-    "through",
-    "quote",
-    "partial",
-    "amended",
-    "rejected",
-    "expired",
-    "skewed",
-    "limited",
-    "reset",
-    "funded",
-)
+DEEDS = tuple(deed for deed in DEEDS_OF_A_SWEEP if deed not in ("unlikely", "kept"))  # a fill filter's
 #: What a draw for a sweep may have and a single replay leaves to the engine.
 LEFT_OUT = {"grid.min_fill_prob": 0, "router.max_repegs": 0} | {f"limits.{key}": None for key in Limits.model_fields}
 NUMBERS = ("digest", "summary", "identity", "mark", "steps", "events", "start_ns", "end_ns", "empty_reason", "killed")
