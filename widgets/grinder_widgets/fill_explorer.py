@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import traceback
@@ -28,6 +27,7 @@ from grinder_widgets.explorer_state import ExplorerState
 from grinder_widgets.explorer_tabs import Tabs
 from grinder_widgets.explorer_work import Work
 from grinder_widgets.markup import escape, headline
+from grinder_widgets.repeating import Repeating
 from grinder_widgets.theme import DARK, LIGHT, Palette
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class FillExplorer:
         self._palette: Palette = LIGHT
         self._closed = False
         self._details = ""
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Repeating | None = None
         self._build()
         self._key = self._data.key
         if (old := _VIEWS.get(self._key)) is not None:
@@ -98,7 +98,7 @@ class FillExplorer:
         if self._data.market is not None and self._data.models:
             self._relabel()
         self.refresh()
-        self._start()
+        self._timer = Repeating.start(PULSE_S, self.beacon.pulse)
 
     def _build(self) -> None:
         self.beacon = Beacon(late_s=LATE_S, busy="Controls may answer late.", gone="Run the cell again.")
@@ -314,19 +314,6 @@ class FillExplorer:
         return found, "computing" if found is None else ""
 
     # --- time and life -----------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        """Give the browser a sign of life once a second, where there is a loop to do it on."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._timer = loop.call_later(PULSE_S, self._tick, loop)
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._closed:
-            self.beacon.pulse()
-            self._timer = loop.call_later(PULSE_S, self._tick, loop)
 
     def close(self) -> None:
         """Take the explorer off the page, and give up what is being computed."""

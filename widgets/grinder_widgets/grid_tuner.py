@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -32,6 +31,7 @@ from grinder_widgets.controls import button, family, hear_while_busy, look
 from grinder_widgets.explorer_work import Progress, Work
 from grinder_widgets.live_figure import LiveFigure
 from grinder_widgets.markup import escape, headline
+from grinder_widgets.repeating import Repeating
 from grinder_widgets.theme import DARK, LIGHT, Palette, number
 from grinder_widgets.tuner_controls import Controls
 from grinder_widgets.tuner_process import StudyProcess
@@ -111,7 +111,7 @@ class GridTuner:
         self._palette: Palette = LIGHT
         self._closed = False
         self._details = ""
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Repeating | None = None
         self.study: Study | None = None
         self.controls: Controls | None = None
         self._tuned: view.Tuned | None = None
@@ -136,7 +136,7 @@ class GridTuner:
             self._watch()
         elif self._process is not None:
             self._say_how_it_ended()
-        self._start()
+        self._timer = Repeating.start(PULSE_S, self.beacon.pulse)
 
     @classmethod
     def run(
@@ -665,19 +665,6 @@ class GridTuner:
         self._rows["compared"].value = "" if found is None else words.compared_table(found)
 
     # --- time and life -----------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        """Give the browser a sign of life once a second, where there is a loop to do it on."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._timer = loop.call_later(PULSE_S, self._tick, loop)
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._closed:
-            self.beacon.pulse()
-            self._timer = loop.call_later(PULSE_S, self._tick, loop)
 
     def close(self) -> None:
         """Take the tuner off the page, and give up what is being computed; a study in a process of its own goes on."""

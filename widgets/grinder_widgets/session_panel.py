@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import threading
@@ -27,6 +26,7 @@ from grinder_widgets.live_figure import LiveFigure
 from grinder_widgets.markup import escape
 from grinder_widgets.panel_state import AT_ONCE, TABS, PanelState
 from grinder_widgets.panel_tabs import PanelTab, same
+from grinder_widgets.repeating import Repeating
 from grinder_widgets.theme import DARK, LIGHT, UNKNOWN_ORDERS, utc
 
 log = logging.getLogger(__name__)
@@ -126,13 +126,13 @@ class SessionPanel:
         self._word = ""
         self._failure = ""
         self._workers: list[threading.Thread] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Repeating | None = None
         self._build()
         if (old := _VIEWS.get(session.name)) is not None:
             old.close()
         _VIEWS[session.name] = self
         self._look()
-        self._start()
+        self._timer = Repeating.start(EVERY_S, self._look)
 
     # --- what it is made of ------------------------------------------------------------------------------------------
 
@@ -437,19 +437,6 @@ class SessionPanel:
             self._choose(self.level, options, level or "")
 
     # --- time and life -----------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        """Look at the session four times a second, where there is a loop to do it on."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._timer = loop.call_later(EVERY_S, self._tick, loop)
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._closed:
-            self._look()
-            self._timer = loop.call_later(EVERY_S, self._tick, loop)
 
     def _look(self) -> None:
         try:
