@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
-from make_slippage import save
 from plotly.subplots import make_subplots
+from render import save
 
 import grinder_kit as gk
 from grinder_kit.fillprob.labels import LabelSet

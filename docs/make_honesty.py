@@ -11,10 +11,7 @@ fools most.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -243,27 +240,10 @@ def figure(
     return drawn
 
 
-def save(drawn: Any, target: Path) -> None:
-    """Render a figure into a PNG."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        sys.exit("no Chromium; apt-get install chromium")
-    with tempfile.TemporaryDirectory() as folder:
-        page, picture = Path(folder) / "figure.html", Path(folder) / "figure.png"
-        style = "<style>body { margin: 0 }</style>"
-        page.write_text(
-            style + drawn.to_html(include_plotlyjs=True, config={"displayModeBar": False}), encoding="utf-8"
-        )
-        command = [
-            found, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000",
-            f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}", page.as_uri(),
-        ]  # fmt: skip
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        target.write_bytes(picture.read_bytes())
-
-
 def main(target: Path) -> None:
     """Measure, say the numbers, and draw."""
+    from render import save  # beside this script; the tests that read it from elsewhere draw nothing
+
     profits = swept_profits(MINUTES)
     worlds: dict[str, World] = {NOISE: noise, SIGNS: signs_drawn(profits), CENTRED: centred(profits)}
     wrong: dict[tuple[str, int], dict[str, Rate]] = {}

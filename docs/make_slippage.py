@@ -10,10 +10,7 @@ feel our orders: what one order takes is there again for the next, so that all b
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from render import save
 
 import grinder_kit as gk
 from grinder_kit.execution.way_out import How
@@ -240,25 +238,6 @@ def figure(market: Market, lots: int, found: dict[str, list[tuple[Outcome, Outco
     drawn.update_xaxes(title_text="bps lost", zeroline=True, row=1, col=2)
     drawn.update_xaxes(title_text="s", row=1, col=3)
     return drawn
-
-
-def save(drawn: go.Figure, target: Path) -> None:
-    """Render a figure into a PNG."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        sys.exit("no Chromium; apt-get install chromium")
-    with tempfile.TemporaryDirectory() as folder:
-        page, picture = Path(folder) / "figure.html", Path(folder) / "figure.png"
-        style = "<style>body { margin: 0 }</style>"
-        page.write_text(
-            style + drawn.to_html(include_plotlyjs=True, config={"displayModeBar": False}), encoding="utf-8"
-        )
-        command = [
-            found, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000",
-            f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}", page.as_uri(),
-        ]  # fmt: skip
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        target.write_bytes(picture.read_bytes())
 
 
 def main(market: Market, target: Path) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-import comm
-import ipywidgets
 import pytest
 from ipywidgets.widgets.widget import _instances
 
@@ -22,10 +18,10 @@ from grinder_kit.fillprob.queue_band import fit_queues
 from grinder_widgets import explorer_data as data_module
 from grinder_widgets import explorer_words as words
 from grinder_widgets import fill_explorer as module
-from grinder_widgets.controls import family
 from grinder_widgets.explorer_state import TABS, ExplorerState
 from grinder_widgets.fill_explorer import FillExplorer
 from tests.widgets.explorers import fitted, parts
+from tests.widgets.messages import note_messages, text_within
 
 UPDATE, FIRST = 64 * 1024, 512 * 1024
 
@@ -45,16 +41,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, dict[str, Any]]]:
     """Return what is sent to a browser that is not there: bytes and state of each message."""
     messages: list[tuple[int, dict[str, Any]]] = []
 
-    class Noting(comm.DummyComm):  # type: ignore[misc]
-        def publish_msg(
-            self, kind: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
-        ) -> None:
-            state = (data or {}).get("state", {})
-            code = {"_esm", "_css"}  # plotly's and ours: it is no data, and goes once
-            size = len(json.dumps({name: value for name, value in state.items() if name not in code}))
-            messages.append((size + sum(memoryview(one).nbytes for one in buffers or ()), state))
-
-    monkeypatch.setattr(comm, "create_comm", lambda *args, **options: Noting(*args, **options))
+    note_messages(monkeypatch, lambda _, size, state: messages.append((size, state)))
     return messages
 
 
@@ -65,8 +52,7 @@ def opened(data: Any = None, model: Any = None, **state: Any) -> FillExplorer:
 
 def text_of(explorer: FillExplorer) -> str:
     """Return all that the explorer says in HTML, as text."""
-    found = [one.value for one in family(explorer.widget) if isinstance(one, ipywidgets.HTML)]
-    return html.unescape(" ".join(found)).replace("\xa0", " ")
+    return text_within(explorer.widget)
 
 
 def number(explorer: FillExplorer) -> str:

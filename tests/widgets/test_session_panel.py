@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import comm
 import ipywidgets
 import numpy as np
 import pytest
@@ -28,6 +26,7 @@ from grinder_widgets import session_panel, theme
 from grinder_widgets.controls import family
 from grinder_widgets.panel_state import TABS, PanelState
 from grinder_widgets.session_panel import SessionPanel
+from tests.widgets.messages import note_messages
 from tests.widgets.sessions import HeldSession, changed, played
 
 UPDATE, FIRST = 64 * 1024, 512 * 1024
@@ -38,21 +37,6 @@ class Wire:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, int, Any]] = []
-
-    def create(self, *args: Any, **options: Any) -> Any:
-        """Return a comm that notes what it is given."""
-        wire = self
-
-        class Noting(comm.DummyComm):  # type: ignore[misc]
-            def publish_msg(
-                self, kind: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
-            ) -> None:
-                state = (data or {}).get("state", {})
-                code = {"_esm", "_css"}  # plotly's and ours: it is no data, and goes once
-                size = len(json.dumps({name: value for name, value in state.items() if name not in code}))
-                wire.messages.append((kind, size + sum(memoryview(one).nbytes for one in buffers or ()), state))
-
-        return Noting(*args, **options)
 
     @property
     def bytes(self) -> int:
@@ -72,7 +56,7 @@ class Wire:
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     """Return the wire to a browser that is not there."""
     found = Wire()
-    monkeypatch.setattr(comm, "create_comm", found.create)
+    note_messages(monkeypatch, lambda *message: found.messages.append(message))
     return found
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import comm
-import ipywidgets
 import pytest
 from ipywidgets.widgets.widget import _instances
 
@@ -23,11 +19,11 @@ from grinder_widgets import grid_tuner as module
 from grinder_widgets import tuner_process as process_module
 from grinder_widgets import tuner_view as view
 from grinder_widgets import tuner_words as words
-from grinder_widgets.controls import family
 from grinder_widgets.grid_tuner import GridTuner
 from grinder_widgets.session_figures import changes
 from grinder_widgets.tuner_process import StudyProcess
 from tests.session.conftest import until
+from tests.widgets.messages import note_messages, text_within
 from tests.widgets.tuners import GRID, SPACE, market, study
 
 UPDATE, FIRST = 64 * 1024, 512 * 1024
@@ -48,16 +44,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the bytes of each message to a browser that is not there."""
     sizes: list[int] = []
 
-    class Noting(comm.DummyComm):  # type: ignore[misc]
-        def publish_msg(
-            self, kind: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
-        ) -> None:
-            state = (data or {}).get("state", {})
-            code = {"_esm", "_css"}  # plotly's and ours: it is no data, and goes once
-            size = len(json.dumps({name: value for name, value in state.items() if name not in code}))
-            sizes.append(size + sum(memoryview(one).nbytes for one in buffers or ()))
-
-    monkeypatch.setattr(comm, "create_comm", lambda *args, **options: Noting(*args, **options))
+    note_messages(monkeypatch, lambda _, size, state: sizes.append(size))
     return sizes
 
 
@@ -71,8 +58,7 @@ def opened(**state: Any) -> GridTuner:
 
 def text_of(tuner: GridTuner) -> str:
     """Return all that the tuner says in HTML, as text."""
-    found = [one.value for one in family(tuner.widget) if isinstance(one, ipywidgets.HTML)]
-    return html.unescape(" ".join(found)).replace("\xa0", " ")
+    return text_within(tuner.widget)
 
 
 def mark(tuner: GridTuner) -> tuple[float, float]:
