@@ -33,6 +33,7 @@ from grinder_kit.simulation.columns import (
     time_of,
 )
 from grinder_kit.simulation.local_book import NEEDS_SIGHT, TOO_EARLY, ApartError, LocalBook, grown
+from grinder_kit.simulation.patience import patience_ns
 
 if TYPE_CHECKING:
     from grinder_kit.market.source import Market
@@ -178,7 +179,9 @@ class _Pass:
             for piece in stretch.pieces:
                 last_ns = max(last_ns, self._time(piece, -1))
             if stretch.final:
-                cursor[sp.LAST_NS], cursor[sp.WAIT_NS] = last_ns, self._last_wait(last_ns)
+                patience = patience_ns(self.config)
+                cursor[sp.LAST_NS] = last_ns
+                cursor[sp.WAIT_NS] = ex.FOREVER if patience is None else last_ns + patience
             for piece in pieces[:-1]:
                 self._go_on(piece, self._time(piece, -1))
             self._go_on(pieces[-1], stretch.until_ns)
@@ -190,12 +193,6 @@ class _Pass:
 
     def _time(self, piece: Piece, at: int) -> int:
         return int(time_of.py_func(piece.rows, self.run.clock, int(piece.order[at])))  # type: ignore[attr-defined]
-
-    def _last_wait(self, last_ns: int) -> int:
-        """Return until when answers are waited for: as the event engine's replay."""
-        trip_ns = max(self.options.entry_ns) + max(self.options.response_ns)
-        endless = self.config.router.order_ttl_s is not None and trip_ns > self.config.grid.step_ns
-        return last_ns + 2 * trip_ns if endless else ex.FOREVER
 
     def _go_on(self, piece: Piece, until_ns: int) -> None:
         self.cursor[sp.AT] = 0
@@ -242,13 +239,9 @@ class _Pass:
         if bid == bk.NO_BID or ask == bk.NO_ASK:
             raise DataError("the book has no mid at the end: the position cannot be valued")
         sp.sample(run, int(cursor[sp.NOW]), bid + ask)
-        orders = own.logs[go.ORDER_LOG, : head[go.PLACED]]
-        for at in range(head[go.LIVE]):  # what rests is written as it stands
-            slot = own.slots[go.LIVING, at]
-            go.write(own, slot, 0, 0)
-            orders[own.rows[slot, go.NUMBER] - 1, go.LO_TURN] = 0
+        go.write_resting(own)
         return PassLog(
-            orders=orders, fills=own.logs[go.FILL_LOG, : head[go.FILLS], : go.LF_SIZE],
+            orders=own.logs[go.ORDER_LOG, : head[go.PLACED]], fills=own.logs[go.FILL_LOG, : head[go.FILLS], : go.LF_SIZE],
             amends=own.logs[go.AMEND_LOG, : head[go.AMENDED], : go.LA_SIZE], moved=run.moved[: cursor[sp.MOVED]],
             equity=run.equity[: head[go.SAMPLES]], mids=run.mids[: cursor[sp.MIDS]], paid=own.paid[: head[go.PAID]],
             paid_touch=run.paid_touch, head=head, looked=run.looked, events=self.events, start_ns=start_ns,

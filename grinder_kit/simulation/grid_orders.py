@@ -173,6 +173,13 @@ def write(own: Orders, slot: int, ended_ns: int, step_ns: int) -> None:
     log[LO_ENDED], log[LO_STEP], log[LO_TURN] = ended_ns, step_ns, own.head[ENDED]
 
 
+def write_resting(own: Orders) -> None:
+    """Write down what rests when a market has ended, as it stands."""
+    for slot in own.slots[LIVING, : own.head[LIVE]]:
+        write(own, slot, 0, 0)
+        own.logs[ORDER_LOG, own.rows[slot, NUMBER] - 1, LO_TURN] = 0
+
+
 @inlined
 def moved(own: Orders, slot: int, tick: int, lots: int) -> None:
     """Take note that an amend has gone through."""

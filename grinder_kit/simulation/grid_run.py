@@ -14,7 +14,7 @@ import polars as pl
 from grinder_kit.decision.grid_manager import level_id
 from grinder_kit.execution.frames import decimals, rows_frame
 from grinder_kit.execution.money import EXACT, money_scale
-from grinder_kit.execution.own_orders import base36
+from grinder_kit.execution.own_orders import base36, key_of
 from grinder_kit.fillprob.model_file import fitted_for
 from grinder_kit.kernel.exchange import Ints
 from grinder_kit.model.config import Config, GridConfig
@@ -94,7 +94,7 @@ class GridRun:
         for number in self._by_end:
             row, name = rows[number], self._ids[number]
             out.append(
-                (name, level_id(name.split("-", 1)[1].rpartition("-")[0]), "BUY" if row[go.LO_SIDE] > 0 else "SELL",
+                (name, level_id(key_of(name) or ""), "BUY" if row[go.LO_SIDE] > 0 else "SELL",
                  price(row[go.LO_TICKS]), size(row[go.LO_LOTS]), size(row[go.LO_FILLED]),
                  _STATES[row[go.LO_STATE]].value, row[go.LO_SENT], row[go.LO_ENDED] or None)
             )  # fmt: skip
@@ -191,9 +191,7 @@ def run_grid(shared: SharedMarket, grid: GridConfig | Config, *, model: FillMode
         room, logged = room.larger(int(own.head[go.FULL])), 2 * logged
     head, grids = own.head, setup.grids
     mid2_at_end(grids, 0)
-    for at in range(head[go.LIVE]):
-        go.write(own, own.slots[go.LIVING, at], 0, 0)
-        own.logs[go.ORDER_LOG, own.rows[own.slots[go.LIVING, at], go.NUMBER] - 1, go.LO_TURN] = 0
+    go.write_resting(own)
     return GridRun(
         config=config,
         instrument=shared.instrument,

@@ -34,6 +34,7 @@ from grinder_kit.simulation import grid_filter as gf
 from grinder_kit.simulation import grid_orders as go
 from grinder_kit.simulation import grid_pass as gp
 from grinder_kit.simulation import grid_rules as gr
+from grinder_kit.simulation.patience import patience_ns
 from grinder_kit.simulation.shared_market import SharedMarket
 
 if TYPE_CHECKING:
@@ -253,13 +254,6 @@ def _looks(shared: SharedMarket, step_ns: int) -> Floats:
         return known[step_ns]
 
 
-def _wait_ns(config: Config) -> int:
-    """Return how long after the market's end answers are waited for: as a replay, which would else wait for ever for expiring orders."""
-    trip_ns = config.execution.entry_table_ns[0] + config.execution.response_table_ns[0]
-    endless = config.router.order_ttl_s is not None and trip_ns > config.grid.step_ns
-    return 2 * trip_ns if endless else ex.FOREVER
-
-
 def sizes(grid: GridConfig, instrument: Instrument) -> list[int]:
     """Return what the levels of a grid are sent with, lots, the nearest first; those after the last have its size."""
     lots = [instrument.lots(size, "size") for size in grid.sizes]
@@ -284,7 +278,7 @@ def parameters(config: Config, instrument: Instrument) -> list[int]:
     options = kernel_options(config.execution)
     amend = venue if router.amend else AmendRule.NONE
     rooms = [room for room in (grid.max_orders, limits.max_orders) if room is not None]
-    active = grid.mode.active
+    active, patience = grid.mode.active, patience_ns(config)
     values = {
         gx.P_LATTICE: grid.planner is Planner.LATTICE,
         gx.P_SPACING: grid.spacing_ticks or grid.spacing_tenths or 0,
@@ -313,7 +307,7 @@ def parameters(config: Config, instrument: Instrument) -> list[int]:
         gx.P_SHARE: options.share_volume,
         gx.P_WHOLE: options.whole_size,
         gx.P_FILTERED: grid.min_fill_prob > 0,
-        gx.P_WAIT: _wait_ns(config),
+        gx.P_WAIT: ex.FOREVER if patience is None else patience,
         **{gx.P_LIMITS + column: number for column, number in enumerate(limits.numbers)},
     }
     return [int(values[column]) for column in range(gx.P_SIZE)]

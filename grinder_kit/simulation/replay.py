@@ -33,6 +33,7 @@ from grinder_kit.model.event import (
 )
 from grinder_kit.model.instrument import Instrument
 from grinder_kit.model.order import OrderState
+from grinder_kit.simulation.patience import patience_ns
 from grinder_kit.simulation.recorder import Recorder
 from grinder_kit.simulation.result import Result
 
@@ -252,16 +253,12 @@ class _Run:
         return self._result(now)
 
     def _last_wait(self, stretch: Slice) -> int:
-        """Return until when answers are waited for, given the market's last stretch.
-
-        Orders that expire, sent again before the last cancel is answered, would keep something under way for ever. Two round
-        trips answer what was under way at the market's end, and what those answers led to.
-        """
-        trip_ns = max(self.options.entry_ns) + max(self.options.response_ns)
-        if self.config.router.order_ttl_s is None or trip_ns <= self.config.grid.step_ns:
+        """Return until when answers are waited for, given the market's last stretch."""
+        patience = patience_ns(self.config)
+        if patience is None:
             return self._ex.FOREVER
         ends = (int(times[-1]) for times in (stretch.exchange.ts, stretch.local.ts) if len(times))
-        return max(ends, default=self.start_ns) + 2 * trip_ns
+        return max(ends, default=self.start_ns) + patience
 
     def _run_to(self, until_ns: int) -> None:
         """Let the market run to a time; every response is seen by the engine when it is delivered."""

@@ -16,8 +16,8 @@ from grinder_kit.errors import DataError
 from grinder_kit.execution.engine import ExecutionEngine
 from grinder_kit.execution.fees import Fees, FundingTable
 from grinder_kit.execution.fill_tracker import FillTracker
-from grinder_kit.execution.frames import decimals, rows_frame
 from grinder_kit.execution.ledger import Ledger
+from grinder_kit.execution.own_orders import key_of
 from grinder_kit.execution.refusals import RefusalLog
 from grinder_kit.execution.repegs import WOULD_TAKE
 from grinder_kit.kernel import book as bk
@@ -30,6 +30,7 @@ from grinder_kit.simulation import grid_orders as go
 from grinder_kit.simulation import grid_rules as gr
 from grinder_kit.simulation import single_pass as sp
 from grinder_kit.simulation.recorder import CAUSES, Recorder
+from grinder_kit.simulation.spool import Spool
 from grinder_kit.simulation.sweep import GridRun
 
 if TYPE_CHECKING:
@@ -118,29 +119,23 @@ class Retold:
         return _Frame(self.run.orders.with_columns(reason=reason))
 
     @cached_property
-    def amend_rows(self) -> _Frame:
+    def amend_rows(self) -> Spool:
         """Every amend that was confirmed."""
         ids, price, size = self.run._ids, self.instrument.price, self.instrument.quantity
-        rows = [
-            (ids[number - 1], ts, price(ticks_before), size(lots_before), price(ticks), size(lots))
-            for number, ts, ticks_before, lots_before, ticks, lots in self.log.moved.tolist()
-        ]
-        money = pl.Decimal(38, decimals(self.instrument.tick)), pl.Decimal(38, decimals(self.instrument.lot))
-        schema = {
-            "client_order_id": pl.String, "ts_ns": pl.Int64, "price_before": money[0], "quantity_before": money[1],
-            "price": money[0], "quantity": money[1],
-        }  # fmt: skip
-        return _Frame(rows_frame(rows, schema))
+        rows = Recorder(self.instrument).amend_rows
+        for number, ts, ticks_before, lots_before, ticks, lots in self.log.moved.tolist():
+            rows.add(ids[number - 1], ts, price(ticks_before), size(lots_before), price(ticks), size(lots))
+        return rows
 
     @property
-    def fill_rows(self) -> _Frame:
+    def fill_rows(self) -> Spool:
         """When each fill was seen, and why it happened."""
-        return _Frame(self._books.recorder.fill_rows.frame())
+        return self._books.recorder.fill_rows
 
     @property
-    def equity_rows(self) -> _Frame:
+    def equity_rows(self) -> Spool:
         """The equity curve."""
-        return _Frame(self._books.recorder.equity_rows.frame())
+        return self._books.recorder.equity_rows
 
     @cached_property
     def mid_rows(self) -> _Frame:
@@ -229,7 +224,7 @@ class _Books:
             commission_asset=told.instrument.settle,
             ts_ns=ts,
             is_maker=True,
-            level_id=level_id(name.split("-", 1)[1].rpartition("-")[0]),
+            level_id=level_id(key_of(name) or ""),
             policy=told.config.grid.planner,
         )
         self.tracker.record_fill(fill)
