@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from grinder_kit.kernel.compiled import compiled
+from grinder_kit.kernel.compiled import compiled, inlined
 
 Ints = npt.NDArray[np.int64]
 
-WINDOW = 1 << 17  # ticks held densely: +-10 % of BTC at a tick of .1
+WINDOW = 1 << 15  # ticks held densely: +-2.6 % of BTC at a tick of .1
 NO_BID = -1
 NO_ASK = 1 << 60
 EMPTY = -1  # key of a slot that was never used
@@ -106,7 +106,7 @@ def quantity(book: Book, side: int, tick: int) -> int:
     return book.far[row, 1, _slot(book.far, row, tick)]  # a slot that was never used holds 0
 
 
-@compiled
+@inlined
 def _put(book: Book, side: int, tick: int, lots: int) -> None:
     row = (1 - side) >> 1
     at = tick - book.head[BASE]
@@ -116,23 +116,31 @@ def _put(book: Book, side: int, tick: int, lots: int) -> None:
         book.head[FAR + row] += far_set(book.far, row, tick, lots)
 
 
-@compiled
-def next_level(book: Book, side: int, tick: int) -> int:
-    """Return the best level of a side that is worse than `tick`; NO_BID or NO_ASK when there is none."""
+@inlined
+def _next(book: Book, side: int, tick: int) -> int:
     row, base = (1 - side) >> 1, book.head[BASE]
-    best = NO_BID if side > 0 else NO_ASK
     # Only a new best can stand on the near side of the window (see `ready`): what is worse lies in it or behind it.
     at = tick - side - base
     at = min(at, WINDOW - 1) if side > 0 else max(at, 0)
-    while 0 <= at < WINDOW:
-        if book.levels[row, at] > 0:
-            return base + at
+    while 0 <= at < WINDOW and book.levels[row, at] == 0:
         at -= side
-    for slot in range(book.far.shape[2]):
-        key = book.far[row, 0, slot]
-        if book.far[row, 1, slot] > 0 and (tick - key) * side > 0 and (key - best) * side > 0:
+    return base + at if 0 <= at < WINDOW else _next_far(book.far, row, side, tick)
+
+
+@compiled
+def _next_far(far: Ints, row: int, side: int, tick: int) -> int:
+    best = NO_BID if side > 0 else NO_ASK
+    for slot in range(far.shape[2]):
+        key = far[row, 0, slot]
+        if far[row, 1, slot] > 0 and (tick - key) * side > 0 and (key - best) * side > 0:
             best = key
     return best
+
+
+@compiled
+def next_level(book: Book, side: int, tick: int) -> int:
+    """Return the best level of a side that is worse than `tick`; NO_BID or NO_ASK when there is none."""
+    return _next(book, side, tick)
 
 
 @compiled
@@ -187,12 +195,12 @@ def set_level(book: Book, side: int, tick: int, lots: int) -> None:
     _put(book, side, tick, lots)
     if lots == 0:
         if tick == head[own]:
-            head[own] = next_level(book, side, tick)
+            head[own] = _next(book, side, tick)
     elif (tick - head[own]) * side > 0:
         head[own] = tick
         while (tick - head[other]) * side >= 0:
             _put(book, -side, head[other], 0)
-            head[other] = next_level(book, -side, head[other])
+            head[other] = _next(book, -side, head[other])
 
 
 @compiled

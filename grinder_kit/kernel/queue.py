@@ -54,7 +54,10 @@ def after_change(model: int, power: float, ahead: float, traded: float, old: flo
     if back == 0.0 and ahead == 0.0:
         return new
     n = 1.0 if model == PRO_RATA else power
-    weight_back, weight_front = abs(back) ** n, abs(ahead) ** n
+    if n == 2.0:  # the most usual, and a general power takes ten times as long
+        weight_back, weight_front = back * back, ahead * ahead
+    else:
+        weight_back, weight_front = abs(back) ** n, abs(ahead) ** n
     behind = weight_back / (weight_back + weight_front)
     return min(ahead - (1.0 - behind) * cancelled + min(back - behind * cancelled, 0.0), new)
 

@@ -1,7 +1,8 @@
 """A market's rows as columns in memory, block by block, and the order in which the exchange and the strategy meet them.
 
 What kernel/feed.py makes of batches, for compiled passes: rows are neither copied nor moved. A block keeps the order of its source,
-beside it stands in which order its rows happened; only the few that a later block may still come before are carried on.
+beside it stands in which order its bursts happened; only the few that a later block may still come before are carried on. Most
+rows of a market come in bursts, the levels of one diff, and what a burst has in common is looked at once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from grinder_kit.errors import DataError
 from grinder_kit.kernel import exchange as ex
-from grinder_kit.kernel.compiled import compiled, inlined
+from grinder_kit.kernel.compiled import compiled
 from grinder_kit.kernel.exchange import Ints
 from grinder_kit.kernel.feed import FeedOptions
 
@@ -25,17 +26,14 @@ if TYPE_CHECKING:
     from grinder_kit.market.source import Market
 
 Bytes = npt.NDArray[np.uint8]
-Order = npt.NDArray[np.int32]
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 262_144
 BUY, SELL, NONE = range(3)  # side, as recordings have it
 
 # settings of a clock
 BY_LOCAL, OFFSET, ADVANCE, QUOTES, TRADES_FIRST, CLOCK_SIZE = range(6)
-# what `in_order` says
-COUNT, TANGLED, LATER, LATE, FOUND_SIZE = range(5)
-_LONGEST_SHIFT = 100  # rows that one row passes on average; beyond that a real sort is faster
-
+# columns of a burst: rows [START, STOP) behind each other, of one kind and one time
+START, STOP, WHEN, BURST_SIZE = range(4)
 
 #: A position that is known not to be below zero: compiled code need not ask whether it counts from the end.
 index: Any = np.uint64
@@ -54,10 +52,15 @@ class Rows(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Rows, and which of them happened, in that order."""
+    """Rows, and the bursts in which they happened, in that order: (n, BURST_SIZE)."""
 
     rows: Rows
-    order: Order
+    bursts: Ints
+
+    @property
+    def events(self) -> int:
+        """How many rows happened."""
+        return int((self.bursts[:, STOP] - self.bursts[:, START]).sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +132,15 @@ def _snapshots(kind: Bytes, seq: Ints) -> list[tuple[int, int]]:
 
 def _columns(frame: pl.DataFrame) -> tuple[Rows, Ints]:
     """Return a frame's columns, uncopied where they lie in one piece."""
+    import polars as pl
 
     def column(name: str) -> Any:
         return _fixed(frame[name].to_numpy())
 
+    codes = frame.select(pl.col("kind", "side").to_physical())
+
     def code(name: str) -> Any:
-        return _fixed(frame[name].to_physical().to_numpy().astype(np.uint8, copy=False))
+        return _fixed(codes[name].to_numpy().astype(np.uint8, copy=False))
 
     rows = Rows(
         column("exchange_ns"), column("local_ns"), code("kind"), code("side"), column("price"), column("quantity"),
@@ -187,123 +193,38 @@ def _with_clears(rows: Rows) -> Rows:
 # --- order ---------------------------------------------------------------------------------------------------------------
 
 
-@inlined
-def time_of(rows: Rows, clock: Ints, row: int) -> int:
-    """Return when a row happened by a clock."""
-    ts: int = rows.local_ns[row] + clock[OFFSET] if clock[BY_LOCAL] else rows.exchange_ns[row]
-    return ts - int(clock[ADVANCE]) if rows.kind[row] == ex.TRADE else ts
-
-
-@inlined
-def _rank(clock: Ints, kind: int) -> int:
-    if not clock[TRADES_FIRST]:
-        return 0
-    return 0 if kind == ex.TRADE else 1 if kind == ex.BBO else 2
-
-
 @compiled
-def _place(rows: Rows, clock: Ints, order: Order, count: int, row: int) -> int:
-    """Return where a row belongs among those in order before it: most often near the end."""
-    ts, rank = time_of(rows, clock, row), _rank(clock, rows.kind[row])
-    reach, high = 1, count
-    while reach <= high and _after(rows, clock, order[high - reach], ts, rank):
-        high -= reach
-        reach *= 2
-    low = max(0, high - reach)
-    while low < high:
-        middle = (low + high) >> 1
-        if _after(rows, clock, order[middle], ts, rank):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-@inlined
-def _after(rows: Rows, clock: Ints, row: int, ts: int, rank: int) -> bool:
-    there = time_of(rows, clock, row)
-    return there > ts or (there == ts and _rank(clock, rows.kind[row]) > rank)
-
-
-@compiled
-def in_order(rows: Rows, clock: Ints, start: int, low: int, high: int, order: Order, found: Ints) -> bool:
-    """Write which rows happened in (low, high], in that order; False: they are too far from it for this.
-
-    Rows before `start` may be earlier than that. `found` says how many there are (COUNT), whether rows that move the book passed
-    others that do (TANGLED), the first row that is later (LATER) and whether one came too late (LATE).
-    """
-    rest = rows.kind.shape[0]
-    found[:] = 0
-    found[LATER] = rest
+def _cut(rows: Rows, clock: Ints, out: Ints) -> int:
+    """Write the bursts of rows in the order of their source, without those of a dropped kind; return how many there are."""
     stamps = rows.local_ns if clock[BY_LOCAL] else rows.exchange_ns
     offset = clock[OFFSET] if clock[BY_LOCAL] else 0
     dropped = ex.BBO if clock[QUOTES] == 0 else -1
-    plain = clock[TRADES_FIRST] == 0 and clock[ADVANCE] == 0
-    first, last = low - offset, high - offset
-    count, latest, shifts, skipped, row = 0, first + 1, 0, False, 0
-    while row < rest:
-        kind = rows.kind[index(row)]
-        if kind == dropped:
-            row += 1
-            continue
-        ts = stamps[index(row)] if plain else time_of(rows, clock, row) - offset
-        if ts >= latest and ts <= last and plain and not skipped:
-            order[index(count)] = row
-            count += 1
-            row += 1
-            latest = ts
-            continue
-        if ts > last:
-            found[LATER] = min(found[LATER], row)
-            skipped |= kind != ex.TRADE
-            row += 1
-            continue
-        if ts <= first:
-            found[LATE] |= row >= start
-            row += 1
-            continue
-        at, stop, more, moves = _place(rows, clock, order, count, row), row + 1, 1, kind != ex.TRADE
-        while (
-            plain and stop < rest and (rows.kind[stop] == dropped or (rows.kind[stop] == kind and stamps[stop] == ts))
-        ):
-            more += rows.kind[stop] != dropped  # a message has many rows of one time
+    count, row, end = 0, 0, rows.kind.shape[0]
+    while row < end:
+        kind, stamp, stop = rows.kind[index(row)], stamps[index(row)], row + 1
+        while stop < end and stamps[index(stop)] == stamp and rows.kind[index(stop)] == kind:
             stop += 1
-        found[TANGLED] |= moves and skipped
-        for back in range(count - 1, at - 1, -1):
-            found[TANGLED] |= moves and rows.kind[order[back]] != ex.TRADE
-            order[back + more] = order[back]
-        shifts += count - at
-        for late in range(row, stop):
-            if rows.kind[late] != dropped:
-                order[at] = late
-                at += 1
-        count += more
-        latest = max(latest, ts)
+        if kind != dropped:
+            burst = out[index(count)]
+            burst[START], burst[STOP] = row, stop
+            burst[WHEN] = stamp + offset - (clock[ADVANCE] if kind == ex.TRADE else 0)
+            count += 1
         row = stop
-        if shifts > _LONGEST_SHIFT * (row + 1024):
-            return False
-    found[COUNT] = count
-    return True
+    return count
 
 
-@compiled
-def times(rows: Rows, clock: Ints, start: int, out: Ints) -> None:
-    """Write when the rows from `start` on happened."""
-    for row in range(out.shape[0]):
-        out[row] = time_of(rows, clock, start + row)
+def as_they_come(rows: Rows, clock: Ints, room: Ints | None = None) -> Piece:
+    """Return rows in the order of their source, with their times by a clock; `room` is written over where it is large enough."""
+    if room is None or len(room) < len(rows.kind):
+        room = np.empty((len(rows.kind), BURST_SIZE), np.int64)
+    return Piece(rows, room[: _cut(rows, clock, room)])
 
 
-@compiled
-def _reach(rows: Rows, clock: Ints, until: int, disorder: int) -> int:
-    """Return how many of the first rows hold all that happened up to a time."""
-    reach = 0
-    for row in range(rows.kind.shape[0]):
-        ts = time_of(rows, clock, row)
-        if ts <= until:
-            reach = row + 1
-        elif ts > until + disorder:
-            break
-    return reach
+def rows_of(bursts: Ints) -> Ints:
+    """Return the rows of bursts, in that order."""
+    counts = bursts[:, STOP] - bursts[:, START]
+    before = np.cumsum(counts) - counts
+    return np.repeat(bursts[:, START] - before, counts) + np.arange(counts.sum())
 
 
 class Clock:
@@ -330,13 +251,15 @@ class Clock:
         self.carried: Rows | None = None
         self.tangled = False
         self.last_ns = self._taken = self._latest = -ex.FOREVER
-        self._orders = [np.empty(0, np.int32), np.empty(0, np.int32)]
-        self._found = np.zeros(FOUND_SIZE, np.int64)
+        self._room = np.empty((0, BURST_SIZE), np.int64)
 
     def read(self, rows: Rows) -> int:
         """Look at the next block; return the time up to which (included) nothing can come after it."""
         if len(rows.kind):
-            self._latest = max(self._latest, int(self._times(rows, len(rows.kind) - 1)[0]))
+            last = part(rows, len(rows.kind) - 1, len(rows.kind))
+            stamps, clock = last.local_ns if self.settings[BY_LOCAL] else last.exchange_ns, self.settings
+            early = clock[ADVANCE] if last.kind[0] == ex.TRADE else 0
+            self._latest = max(self._latest, int(stamps[0] + (clock[OFFSET] if clock[BY_LOCAL] else 0) - early))
         return self._latest - self.disorder_ns - 1
 
     def take(self, rows: Rows, until_ns: int) -> tuple[Piece, ...]:
@@ -349,58 +272,55 @@ class Clock:
         """
         self.tangled, pieces = False, []
         low, high = self._taken, max(self._taken, until_ns)
-        reach = 0
+        if len(self._room) < len(rows.kind):
+            self._room = np.empty((len(rows.kind), BURST_SIZE), np.int64)
+        block, reach = as_they_come(rows, self.settings, self._room), 0
         if self.carried is not None:  # a small piece of its own, so that the block need not be moved
-            carried = self._times(self.carried)
-            seam = min(int(carried.max()), high)
-            reach = _reach(rows, self.settings, seam, self.disorder_ns)
-            pieces.append(self._piece(join(self.carried, part(rows, 0, reach)), 0, low, seam, 0))
-            low, self.carried = seam, _where(self.carried, carried > high)
-        pieces.append(self._piece(rows, reach, low, high, 1))
-        later = int(self._found[LATER])
-        if later < len(rows.kind):
-            tail = part(rows, later, len(rows.kind))
-            left = _where(tail, self._times(tail) > high)
-            self.carried = left if self.carried is None or left is None else join(self.carried, left)
+            carried = as_they_come(self.carried, self.settings).bursts
+            seam = min(int(carried[:, WHEN].max()), high)
+            early = block.bursts[block.bursts[:, WHEN] <= seam, STOP]
+            reach = int(early[-1]) if early.size else 0
+            joined = as_they_come(join(self.carried, part(rows, 0, reach)), self.settings)
+            pieces.append(self._in_order(joined, 0, low, seam))
+            low, self.carried = seam, _picked(self.carried, carried[carried[:, WHEN] > high])
+        pieces.append(self._in_order(block, reach, low, high))
+        left = _picked(rows, block.bursts[block.bursts[:, WHEN] > high])
+        if left is not None:
+            self.carried = left if self.carried is None else join(self.carried, left)
         self._taken = high
-        pieces = [piece for piece in pieces if len(piece.order)]
+        pieces = [piece for piece in pieces if len(piece.bursts)]
         if pieces:
-            self.last_ns = int(self._times(pieces[-1].rows, int(pieces[-1].order[-1]), 1)[0])
+            self.last_ns = int(pieces[-1].bursts[-1, WHEN])
         return tuple(pieces)
 
-    def _piece(self, rows: Rows, start: int, low: int, high: int, buffer: int) -> Piece:
-        if len(self._orders[buffer]) < len(rows.kind):
-            self._orders[buffer] = np.empty(len(rows.kind), np.int32)
-        order = self._orders[buffer]
-        sorted_here = in_order(rows, self.settings, start, low, high, order, self._found)
-        if self._found[LATE]:
-            late = self._times(rows, start)
-            raise DataError(
-                f"a row at {late.min()} ns comes after the stream was closed up to {low} ns: the recording is less ordered than "
-                "its metadata say; import it again"
-            )
-        self.tangled |= bool(self._found[TANGLED])
-        return Piece(rows, order[: self._found[COUNT]] if sorted_here else self._sorted(rows, low, high))
-
-    def _sorted(self, rows: Rows, low: int, high: int) -> Order:
-        """Return the order of rows that are far from it."""
-        ts, clock = self._times(rows), self.settings
-        rank = np.where(rows.kind == ex.TRADE, 0, np.where(rows.kind == ex.BBO, 1, 2)) if clock[TRADES_FIRST] else ts
-        order = np.lexsort((rank, ts))
-        kept = (ts > low) & (ts <= high) & ((rows.kind != ex.BBO) | bool(clock[QUOTES]))
-        self._found[LATER] = 0
-        self.tangled = True
-        out: Order = order[kept[order]].astype(np.int32)
-        return out
-
-    def _times(self, rows: Rows, start: int = 0, count: int | None = None) -> Ints:
-        out = np.empty(len(rows.kind) - start if count is None else count, np.int64)
-        times(rows, self.settings, start, out)
-        return out
+    def _in_order(self, piece: Piece, start: int, low: int, high: int) -> Piece:
+        """Return what happened in (low, high], in that order; rows before `start` may be earlier than that."""
+        bursts, when, clock = piece.bursts, piece.bursts[:, WHEN], self.settings
+        if not len(bursts):
+            return piece
+        kind = piece.rows.kind[bursts[:, START]]
+        if int(when.min()) <= low:
+            late = when[(when <= low) & (bursts[:, START] >= start)]
+            if late.size:
+                raise DataError(
+                    f"a row at {late.min()} ns comes after the stream was closed up to {low} ns: the recording is less ordered "
+                    "than its metadata say; import it again"
+                )
+        if clock[TRADES_FIRST]:
+            order = np.lexsort((np.where(kind == ex.TRADE, 0, np.where(kind == ex.BBO, 1, 2)), when))
+        else:
+            order = np.argsort(when, kind="stable")
+        inside = order[(when[order] > low) & (when[order] <= high)]
+        moving = inside[kind[inside] != ex.TRADE]
+        later = np.flatnonzero((when > high) & (kind != ex.TRADE))
+        passed = moving.size and later.size and moving.max() > later[0]
+        self.tangled |= bool(passed or np.any(moving[1:] < moving[:-1]))
+        return Piece(piece.rows, bursts[inside])
 
 
-def _where(rows: Rows, chosen: npt.NDArray[np.bool_]) -> Rows | None:
-    return _of(_fixed(column[chosen]) for column in _arrays(rows)) if chosen.any() else None
+def _picked(rows: Rows, bursts: Ints) -> Rows | None:
+    chosen = rows_of(bursts)
+    return _of(_fixed(column[chosen]) for column in _arrays(rows)) if chosen.size else None
 
 
 _KINDS = (np.int64, np.int64, np.uint8, np.uint8, np.int64, np.int64, np.int64)

@@ -24,13 +24,14 @@ from grinder_kit.simulation import grid_pass as gp
 from grinder_kit.simulation import grid_setup as gs
 from grinder_kit.simulation import single_pass as sp
 from grinder_kit.simulation.columns import (
+    BURST_SIZE,
+    WHEN,
     Piece,
     clock_settings,
     last_local_ns,
     local_settings,
     no_rows,
     stretches,
-    time_of,
 )
 from grinder_kit.simulation.local_book import NEEDS_SIGHT, TOO_EARLY, ApartError, LocalBook, grown
 from grinder_kit.simulation.patience import patience_ns
@@ -170,20 +171,20 @@ class _Pass:
             self.local.compact()
             self.local.before(stretch, self.run.exchange.book, self.run.exchange.head)
             last_ns = max(last_ns, last_local_ns(stretch.rows, self.run.clock, self.market.disorder_ns[1]))
-            pieces = stretch.pieces or (Piece(no_rows(), np.empty(0, np.int32)),)
-            self.events += sum(len(piece.order) for piece in pieces)
+            pieces = stretch.pieces or (Piece(no_rows(), np.empty((0, BURST_SIZE), np.int64)),)
+            self.events += sum(piece.events for piece in pieces)
             if start_ns is None:
                 if not stretch.pieces:
                     continue
-                start_ns = cursor[sp.NOW] = cursor[sp.NEXT_SAMPLE] = self._time(pieces[0], 0)
+                start_ns = cursor[sp.NOW] = cursor[sp.NEXT_SAMPLE] = int(pieces[0].bursts[0, WHEN])
             for piece in stretch.pieces:
-                last_ns = max(last_ns, self._time(piece, -1))
+                last_ns = max(last_ns, int(piece.bursts[-1, WHEN]))
             if stretch.final:
                 patience = patience_ns(self.config)
                 cursor[sp.LAST_NS] = last_ns
                 cursor[sp.WAIT_NS] = ex.FOREVER if patience is None else last_ns + patience
             for piece in pieces[:-1]:
-                self._go_on(piece, self._time(piece, -1))
+                self._go_on(piece, int(piece.bursts[-1, WHEN]))
             self._go_on(pieces[-1], stretch.until_ns)
             self.local.after(stretch, self.run.exchange.book, self.run.exchange.head)
             tell(self.events)
@@ -191,15 +192,12 @@ class _Pass:
             raise DataError("the market has no events; import it again, or choose another window")
         return self._log(int(start_ns))
 
-    def _time(self, piece: Piece, at: int) -> int:
-        return int(time_of.py_func(piece.rows, self.run.clock, int(piece.order[at])))  # type: ignore[attr-defined]
-
     def _go_on(self, piece: Piece, until_ns: int) -> None:
-        self.cursor[sp.AT] = 0
+        self.cursor[[sp.AT, sp.ROW]] = 0
         status = -1
         while status != ex.DONE:
             self.run = self.run._replace(sight=self.local.sight)
-            status = sp.go_on(self.run, piece.rows, piece.order, until_ns, self.local.shared)
+            status = sp.go_on(self.run, piece.rows, piece.bursts, until_ns, self.local.shared)
             if status != ex.DONE:
                 self._make_room(status)
         if not self._checked and self.cursor[sp.MIDS]:

@@ -36,6 +36,7 @@ from grinder_kit.simulation.shared_market import (
     P_PARTIAL, P_SHARE, P_WHOLE, P_FILTERED, P_WAIT, P_LIMITS,
 ) = range(29)  # fmt: skip
 P_SIZE = P_LIMITS + rules.LIMITS  # the venue's limits come last, as the rules take them
+_MOST_GAPS = 32  # that orders which rest no more leave among those that do
 
 
 @compiled
@@ -76,21 +77,33 @@ def _extremes(own: Orders) -> None:
     low, high = -bk.NO_ASK, bk.NO_BID
     for at in range(own.head[go.RESTING]):
         price = own.slots[go.QUEUED_AT, at]
-        if price > 0:
-            high = max(high, price)
-        else:
-            low = max(low, price)
+        high = max(high, price if price > 0 else bk.NO_BID)
+        low = max(low, price if price < 0 else -bk.NO_ASK)
     own.head[go.MIN_SELL], own.head[go.MAX_BUY] = -low, high
 
 
 @compiled
-def _remove(own: Orders, at: int) -> None:
-    head, row = own.head, own.rows[own.slots[go.QUEUED, at]]
+def _close_ranks(own: Orders) -> None:
+    """Let those who still rest stand without gaps, in their order."""
+    into = 0
+    for at in range(own.head[go.RESTING]):
+        if own.slots[go.QUEUED_AT, at] != 0:
+            slot = own.slots[go.QUEUED, at]
+            own.slots[go.QUEUED, into], own.slots[go.QUEUED_AT, into] = slot, own.slots[go.QUEUED_AT, at]
+            own.rows[slot, go.X_AT] = into
+            into += 1
+    own.head[go.RESTING], own.head[go.GAPS] = into, 0
+
+
+@compiled
+def _remove(own: Orders, slot: int) -> None:
+    """Let an order rest no more; it leaves a gap without a price."""
+    head, row = own.head, own.rows[slot]
     row[go.X_RESTS] = 0
-    head[go.RESTING] -= 1
-    for later in range(at, head[go.RESTING]):
-        own.slots[go.QUEUED, later] = own.slots[go.QUEUED, later + 1]
-        own.slots[go.QUEUED_AT, later] = own.slots[go.QUEUED_AT, later + 1]
+    own.slots[go.QUEUED_AT, row[go.X_AT]] = 0
+    head[go.GAPS] += 1
+    if head[go.GAPS] == head[go.RESTING]:
+        head[go.RESTING] = head[go.GAPS] = 0
     if row[go.X_TICK] == (head[go.MAX_BUY] if row[go.SIDE] > 0 else head[go.MIN_SELL]):
         _extremes(own)
 
@@ -115,14 +128,19 @@ def _fill_beyond(own: Orders, p: Ints, side: int, limit: int, ts: int, cause: in
                 best, price = at, here
         slot = own.slots[go.QUEUED, best]
         _fill(own, p, slot, own.rows[slot, go.X_LEAVES], ts, cause)
-        _remove(own, best)
+        _remove(own, slot)
 
 
 @inlined
 def _catch_up(index: Index, own: Orders, p: Ints, power: float, slot: int, before: int) -> None:
     """Let an order move up by all that has happened at its price before an event."""
     row, state = own.rows[slot], own.queue[slot]
-    at, stop = row[go.X_NEXT], index.bounds[row[go.X_LIST] + 1]
+    which = index.list_of[(1 - row[go.SIDE]) >> 1, row[go.X_TICK] - index.base[0]]
+    at, stop = row[go.X_NEXT], index.bounds[which + 1]
+    if at < 0:  # the first trade since it rests: most orders leave before there is one
+        start = index.bounds[which]
+        at = seek(index.entries[AT], start, stop, -at - 1)
+        state[ex.AHEAD] = float(index.entries[NEW, at - 1]) if at > start else 0.0
     while at < stop and index.entries[AT, at] < before:
         if index.entries[OLD, at] >= 0:
             state[ex.AHEAD] = qu.moved_up(
@@ -162,7 +180,8 @@ def _trade(index: Index, own: Orders, p: Ints, power: float, hot: int) -> None:
             if p[P_SHARE]:
                 volume -= min(filled, volume)
             if row[go.X_LEAVES] == 0:
-                _remove(own, at)
+                _remove(own, slot)
+                at += 1
                 continue
             state[ex.AHEAD] = qu.front(p[P_QUEUE])
         at += 1
@@ -205,21 +224,17 @@ def _takes(index: Index, own: Orders, side: int, tick: int, before: int) -> bool
 
 
 @inlined
-def _rest(index: Index, own: Orders, slot: int, tick: int, lots: int, leaves: int, before: int) -> None:
-    """Let an order join the back of its queue before an event."""
+def _rest(own: Orders, slot: int, tick: int, lots: int, leaves: int, before: int) -> None:
+    """Let an order join the back of its queue before an event; how long that is, is asked when a trade comes."""
     head, row = own.head, own.rows[slot]
+    if head[go.RESTING] == own.slots.shape[1] or head[go.GAPS] > _MOST_GAPS:
+        _close_ranks(own)
     row[go.X_RESTS], row[go.X_TICK], row[go.X_LOTS], row[go.X_LEAVES] = 1, tick, lots, leaves
-    side, at = row[go.SIDE], tick - index.base[0]
-    row[go.X_LIST] = index.list_of[(1 - side) >> 1, at] if 0 <= at < index.list_of.shape[1] else -1
+    row[go.X_NEXT], row[go.X_AT] = -before, head[go.RESTING]
     own.queue[slot, ex.AHEAD] = own.queue[slot, ex.TRADED] = 0.0
-    if row[go.X_LIST] >= 0:  # elsewhere nothing ever trades, and the queue does not matter
-        start, stop = index.bounds[row[go.X_LIST]], index.bounds[row[go.X_LIST] + 1]
-        row[go.X_NEXT] = seek(index.entries[AT], start, stop, before - 1)
-        if row[go.X_NEXT] > start:
-            own.queue[slot, ex.AHEAD] = float(index.entries[NEW, row[go.X_NEXT] - 1])
-    own.slots[go.QUEUED, head[go.RESTING]], own.slots[go.QUEUED_AT, head[go.RESTING]] = slot, side * tick
+    own.slots[go.QUEUED, head[go.RESTING]], own.slots[go.QUEUED_AT, head[go.RESTING]] = slot, row[go.SIDE] * tick
     head[go.RESTING] += 1
-    if side > 0:
+    if row[go.SIDE] > 0:
         head[go.MAX_BUY] = max(head[go.MAX_BUY], tick)
     else:
         head[go.MIN_SELL] = min(head[go.MIN_SELL], tick)
@@ -235,23 +250,20 @@ def _arrive(index: Index, own: Orders, p: Ints, command: Ints, before: int) -> N
             respond(own, p, ts, ex.REJECTED, slot, number, tick, 0, 0)
             return
         respond(own, p, ts, ex.ACCEPTED, slot, number, tick, 0, 0)
-        _rest(index, own, slot, tick, lots, lots, before)
+        _rest(own, slot, tick, lots, lots, before)
         return
     if row[go.NUMBER] != number or not row[go.X_RESTS]:
         refused = ex.CANCEL_REJECTED if command[go.C_TYPE] == ex.CANCEL else ex.AMEND_REJECTED
         respond(own, p, ts, refused, slot, number, tick, 0, 0)
         return
-    at = 0
-    while own.slots[go.QUEUED, at] != slot:
-        at += 1
     leaves = lots - (row[go.X_LOTS] - row[go.X_LEAVES])
     if command[go.C_TYPE] == ex.CANCEL or leaves <= 0 or _takes(index, own, row[go.SIDE], tick, before):
         respond(own, p, ts, ex.CANCELLED, slot, number, row[go.X_TICK], 0, 0)
-        _remove(own, at)
+        _remove(own, slot)
         return
-    _remove(own, at)
+    _remove(own, slot)
     respond(own, p, ts, ex.AMENDED, slot, number, tick, lots, 0)
-    _rest(index, own, slot, tick, lots, leaves, before)
+    _rest(own, slot, tick, lots, leaves, before)
 
 
 @inlined
@@ -299,11 +311,13 @@ def run_to(index: Index, own: Orders, p: Ints, power: float, until_ns: int) -> N
                 respond(own, p, ts, ex.FUNDING, 0, head[go.FUNDED], 0, head[go.INVENTORY], 0)
             head[go.FUNDED] += 1
             continue
-        known = index.hot[H_AT, head[go.HOT] - 1] if head[go.HOT] > 0 else 0
-        before = seek(index.ts, known, index.ts.shape[0], ts)
+        head[go.BURST] = seek(index.ts, head[go.BURST], index.ts.shape[0], ts)
+        before = index.first[head[go.BURST]]
         while _first_due(own, go.INBOX, head[go.IN_FIRST], head[go.IN_LAST]) == ts:
             _arrive(index, own, p, own.rings[go.INBOX, head[go.IN_FIRST] & (size - 1)], before)
             head[go.IN_FIRST] += 1
+        if head[go.IN_FIRST] == head[go.IN_LAST]:
+            head[go.IN_FIRST] = head[go.IN_LAST] = 0
 
 
 # --- answers -------------------------------------------------------------------------------------------------------------
@@ -391,7 +405,7 @@ def deliver(own: Orders, trades: Ints, p: Ints, until_ns: int) -> None:
         seen = _first_due(own, go.OUTBOX, head[go.OUT_FIRST], head[go.OUT_LAST])
         due = _first_due(own, go.ASKED, head[go.ASK_FIRST], head[go.ASK_LAST])
         if min(seen, due) > until_ns:
-            return
+            break
         if seen <= due:
             _take(own, trades, p, own.rings[go.OUTBOX, head[go.OUT_FIRST] & (size - 1)], until_ns)
             head[go.OUT_FIRST] += 1
@@ -401,3 +415,5 @@ def deliver(own: Orders, trades: Ints, p: Ints, until_ns: int) -> None:
             if own.rows[slot, go.NUMBER] == question[go.A_NUMBER]:
                 go.end(own, slot, go.FILLED_WHOLE, due, until_ns)
             head[go.ASK_FIRST] += 1
+    if head[go.OUT_FIRST] == head[go.OUT_LAST]:  # a ring that is empty starts again, where memory is warm
+        head[go.OUT_FIRST] = head[go.OUT_LAST] = 0

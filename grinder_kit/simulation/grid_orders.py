@@ -18,7 +18,7 @@ NUMBER, KEY, SIDE, TICKS, LOTS, FILLED, FLIGHT, STATE, SENT, AMENDS, WISHED, EXP
 # was under way, stayed though off the plan, had to move ...
 AWAITED, WANTED, FITS, STAYS, MOVES = range(12, 17)
 # ... and how it rests: a tick of its own, since an amend is known later than it happens
-X_RESTS, X_TICK, X_LOTS, X_LEAVES, X_LIST, X_NEXT, ORDER_SIZE = range(17, 24)
+X_RESTS, X_TICK, X_LOTS, X_LEAVES, X_AT, X_NEXT, ORDER_SIZE = range(17, 24)
 
 NOTHING, NEW, AMENDING, CANCELLING, UNKNOWN = range(5)  # FLIGHT
 PENDING, OPEN, PARTIALLY_FILLED, FILLED_WHOLE, CANCELLED, REJECTED, EXPIRED, STATES = range(8)  # STATE
@@ -41,8 +41,9 @@ T_TICKS, T_LOTS, T_WORK, T_SIZE = 0, 1, 2, 6
 (
     LIVE, RESTING, FREE, IN_FIRST, IN_LAST, OUT_FIRST, OUT_LAST, ASK_FIRST, ASK_LAST, MIN_SELL, MAX_BUY, INVENTORY, FUNDED,
     HOT, TOUCH, PLACED, ENDED, STAMP, AWAITING, FULL, POSITION, CASH, NOTIONAL, FILLS, VOLUME, SENT_BUY, SENT_SELL, CANCEL_BUY,
-    CANCEL_SELL, AMENDED, PAID, SAMPLES, STEPS, STAYING, ROUND_TRIPS, LEVEL_PROFIT, DIRTY, WAITING, BY_CAUSE, BY_STATE, HEAD_SIZE,
-) = (*range(39), 44, 52)  # fmt: skip
+    CANCEL_SELL, AMENDED, PAID, SAMPLES, STEPS, STAYING, ROUND_TRIPS, LEVEL_PROFIT, DIRTY, WAITING, BURST, GAPS, DEAD, BY_CAUSE,
+    BY_STATE, HEAD_SIZE,
+) = (*range(42), 47, 55)  # fmt: skip
 
 FULL_OF_FILLS, FULL_OF_STEPS = 2, 3  # FULL where not orders are what there was no room for
 
@@ -175,6 +176,7 @@ def write(own: Orders, slot: int, ended_ns: int, step_ns: int) -> None:
 
 def write_resting(own: Orders) -> None:
     """Write down what rests when a market has ended, as it stands."""
+    bury(own)
     for slot in own.slots[LIVING, : own.head[LIVE]]:
         write(own, slot, 0, 0)
         own.logs[ORDER_LOG, own.rows[slot, NUMBER] - 1, LO_TURN] = 0
@@ -205,22 +207,29 @@ def end(own: Orders, slot: int, state: int, ended_ns: int, step_ns: int) -> None
         head[DIRTY] = 1
     if row[AWAITED]:
         head[AWAITING] -= 1
-    last = head[LIVE] - 1
-    at = 0
-    while own.slots[LIVING, at] != slot:
-        at += 1
-    for later in range(at, last):
-        own.slots[LIVING, later] = own.slots[LIVING, later + 1]
-    head[LIVE] = last
     own.tables[TICK_COUNT, row[TICKS] & MASK] -= 1
     residue = row[KEY] & MASK
     table = (1 - row[SIDE]) >> 1
     own.tables[KEY_COUNT + table, residue] -= 1
+    row[NUMBER] = row[SIDE] = row[TICKS] = 0  # of no side and no price: nobody finds it
+    head[DEAD] += 1
     if own.tables[KEY_COUNT + table, residue] > 0 and own.tables[KEY_SLOT + table, residue] == slot:
-        for other in range(last):
+        for other in range(head[LIVE]):
             rival = own.slots[LIVING, other]
-            if own.rows[rival, SIDE] == row[SIDE] and own.rows[rival, KEY] & MASK == residue:
+            if own.rows[rival, SIDE] == 1 - 2 * table and own.rows[rival, KEY] & MASK == residue:
                 own.tables[KEY_SLOT + table, residue] = rival
-    own.slots[UNUSED, head[FREE]] = slot
-    head[FREE] += 1
-    row[NUMBER] = 0
+
+
+@compiled
+def bury(own: Orders) -> None:
+    """Take the orders that have ended from the list of live ones, all at once, and free their slots."""
+    head, into = own.head, 0
+    for at in range(head[LIVE]):
+        slot = own.slots[LIVING, at]
+        if own.rows[slot, NUMBER] == 0:
+            own.slots[UNUSED, head[FREE]] = slot
+            head[FREE] += 1
+        else:
+            own.slots[LIVING, into] = slot
+            into += 1
+    head[LIVE], head[DEAD] = into, 0

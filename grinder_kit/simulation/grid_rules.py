@@ -337,6 +337,8 @@ def decide(
         seen[OFF_BUY + row], seen[CROSS_BUY + row] = off, crossing
     if p[gx.P_FILTERED]:
         changed = _filter(own, p, f, rule, look, seen, mid2) or changed
+    if head[go.DEAD] > 0:
+        go.bury(own)
     oldest = own.slots[go.LIVING, 0]
     ageing = head[go.LIVE] > 0 and _expired(own.rows[oldest, go.SENT], now_ns, p[gx.P_TTL])
     banded = p[gx.P_LIMITS + rules.BAND_DOWN_OF] != 0 or p[gx.P_LIMITS + rules.BAND_UP_OF] != 0

@@ -17,7 +17,18 @@ from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel.book import Book
 from grinder_kit.kernel.compiled import compiled, inlined
 from grinder_kit.kernel.exchange import Ints
-from grinder_kit.simulation.columns import OFFSET, QUOTES, Clock, Order, Piece, Rows, Stretch, index
+from grinder_kit.simulation.columns import (
+    OFFSET,
+    START,
+    STOP,
+    WHEN,
+    Clock,
+    Piece,
+    Rows,
+    Stretch,
+    as_they_come,
+    index,
+)
 
 # columns of what is seen: when, best prices of the local book, when the feed lost something (0: the book is trusted)
 L_TS, L_BID, L_ASK, L_GAP, L_COLUMNS = range(5)
@@ -56,40 +67,47 @@ def moved(book: Book, head: Ints, settings: Ints, kind: int, side: int, tick: in
 @inlined
 def quiet(of: int, tick: int, lots: int, bid: int, ask: int) -> bool:
     """Whether a depth event of bids (of 0) or asks (1) leaves the best prices where they are: most do."""
-    return (tick < bid or (tick == bid and lots > 0)) if of == 0 else (tick > ask or (tick == ask and lots > 0))
+    behind = bid - tick if of == 0 else tick - ask
+    return behind > 0 or (behind == 0 and lots > 0)
 
 
 @compiled
 def look(
-    rows: Rows, order: Order, start: int, clock: Ints, book: Book, head: Ints, settings: Ints, sight: Ints, cursor: Ints
-) -> tuple[int, int]:
-    """Run the local book over rows in an order of their own, and write down what is seen; return (status, next position)."""
+    rows: Rows, bursts: Ints, at: int, row: int, book: Book, head: Ints, settings: Ints, sight: Ints, cursor: Ints
+) -> tuple[int, int, int]:
+    """Run the local book over bursts in an order of their own, from a row of one, and write down what is seen.
+
+    Returns (status, burst and row to go on from).
+    """
     base, bid, ask, gap = book.head[bk.BASE], book.head[bk.BEST_BID], book.head[bk.BEST_ASK], cursor[GAP]
-    for at in range(start, order.shape[0]):
-        row = index(order[index(at)])
-        kind, tick, of = rows.kind[row], rows.tick[row], rows.side[row]
-        place = tick - base
-        if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, rows.lots[row], bid, ask):
-            book.levels[of, index(place)] = rows.lots[row]
-            continue
-        if kind == ex.TRADE or (kind == ex.BBO and not clock[QUOTES]):
-            continue
-        ts = rows.local_ns[row] + clock[OFFSET]
-        if cursor[SEEN_LAST] == sight.shape[0]:
-            return NEEDS_SIGHT, at
-        if kind == ex.GAP:
-            cursor[GAP] = ts
-        else:
-            if not moved(book, head, settings, kind, 1 - 2 * of, tick, rows.lots[row], rows.id[row]):
-                return ex.NEEDS_BOOK, at
-            if kind == ex.SNAPSHOT or kind == ex.BBO:
-                cursor[GAP] = 0
-        base = book.head[bk.BASE]
-        if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
-            bid, ask, gap = book.head[bk.BEST_BID], book.head[bk.BEST_ASK], cursor[GAP]
-            if not note(sight, cursor, ts, bid, ask):
-                return TOO_EARLY, at
-    return ex.DONE, order.shape[0]
+    while at < bursts.shape[0]:
+        burst = bursts[index(at)]
+        row, stop, ts, kind = max(row, burst[START]), burst[STOP], burst[WHEN], rows.kind[index(burst[START])]
+        while row < stop and kind != ex.TRADE:
+            of, tick, lots = rows.side[index(row)], rows.tick[index(row)], rows.lots[index(row)]
+            place = tick - base
+            if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
+                book.levels[index(of), index(place)] = lots
+                row += 1
+                continue
+            if cursor[SEEN_LAST] == sight.shape[0]:
+                return NEEDS_SIGHT, at, row
+            if kind == ex.GAP:
+                cursor[GAP] = ts
+            else:
+                if not moved(book, head, settings, kind, 1 - 2 * of, tick, lots, rows.id[row]):
+                    return ex.NEEDS_BOOK, at, row
+                if kind == ex.SNAPSHOT or kind == ex.BBO:
+                    cursor[GAP] = 0
+            base = book.head[bk.BASE]
+            if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
+                bid, ask, gap = book.head[bk.BEST_BID], book.head[bk.BEST_ASK], cursor[GAP]
+                if not note(sight, cursor, ts, bid, ask):
+                    return TOO_EARLY, at, row
+            row += 1
+        at += 1
+        row = 0
+    return ex.DONE, at, 0
 
 
 def copy_of(book: Book, room: Book | None = None) -> Book:
@@ -163,10 +181,10 @@ class LocalBook:
         if self.shared and stretch.tangled:
             self.shared, self._book, self._head = False, copy_of(book), head.copy()
             if stretch.before is not None:
-                self._look((_as_they_come(stretch.before),))
+                self._look((as_they_come(stretch.before, self._clock),))
         if not self.shared:
             if self._sorted is None:
-                pieces: tuple[Piece, ...] = (_as_they_come(stretch.rows),)
+                pieces: tuple[Piece, ...] = (as_they_come(stretch.rows, self._clock),)
             else:
                 until = ex.FOREVER if stretch.final else self._sorted.read(stretch.rows)
                 pieces = self._sorted.take(stretch.rows, until)
@@ -186,7 +204,7 @@ class LocalBook:
             scratch: Ints = np.zeros((len(stretch.after.kind) + 2, L_COLUMNS), np.int64)
             self.cursor[SEEN_LAST] = 1
             head = head.copy()
-            ahead = self._run(_as_they_come(stretch.after), ahead, head, scratch)[0]
+            ahead = self._run(as_they_come(stretch.after, self._clock), ahead, head, scratch)[0]
             self.cursor[:] = kept
         same_quote = head[ex.QUOTE_ID] == self._head[ex.QUOTE_ID]
         if self._book is not None and same_quote and same_levels(ahead, self._book):
@@ -199,9 +217,9 @@ class LocalBook:
             self._book, self.sight = self._run(piece, self._book, self._head, self.sight)
 
     def _run(self, piece: Piece, book: Book, head: Ints, sight: Ints) -> tuple[Book, Ints]:
-        at = 0
+        at = row = 0
         while True:
-            status, at = look(piece.rows, piece.order, at, self._clock, book, head, self._settings, sight, self.cursor)
+            status, at, row = look(piece.rows, piece.bursts, at, row, book, head, self._settings, sight, self.cursor)
             if status == ex.DONE:
                 return book, sight
             if status == ex.NEEDS_BOOK:
@@ -221,7 +239,3 @@ class LocalBook:
 def grown(array: Any) -> Any:
     """Return an array with twice the rows."""
     return np.concatenate((array, np.zeros_like(array)))
-
-
-def _as_they_come(rows: Rows) -> Piece:
-    return Piece(rows, np.arange(len(rows.kind), dtype=np.int32))

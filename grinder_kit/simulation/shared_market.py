@@ -23,10 +23,10 @@ from grinder_kit.kernel.compiled import compiled, inlined
 from grinder_kit.kernel.exchange import Ints, move_book
 from grinder_kit.kernel.feed import FeedOptions
 from grinder_kit.simulation.columns import (
-    ADVANCE,
-    BY_LOCAL,
     OFFSET,
-    Order,
+    START,
+    STOP,
+    WHEN,
     Piece,
     Rows,
     clock_settings,
@@ -34,7 +34,6 @@ from grinder_kit.simulation.columns import (
     last_local_ns,
     local_settings,
     stretches,
-    time_of,
 )
 from grinder_kit.simulation.local_book import (
     GAP,
@@ -62,7 +61,7 @@ SILENT = -1  # `old` of a queue entry that no resting order is told: the level w
 NEEDS_ROOM, NEEDS_WIDTH = 8, 9  # beside the kernel's own statuses: the log is full, or too narrow
 NARROW = 1 << 31  # from here on a price or a quantity needs 64 bits
 _CLOCKS_KEPT = 8
-_ARENA = 1 << 19  # entries or times in one array: large enough for large pages
+_ARENA = 1 << 19  # entries in one array: large enough for large pages
 _SPARE = 1024  # levels that events may remove at once, at first
 
 # columns of what is logged while the market is read
@@ -75,7 +74,7 @@ AT, OLD, NEW = 0, 1, 2  # rows of the index's entries
 class Index(NamedTuple):
     """What compiled grids read. Positions (`*_at`) count the events of the exchange's stream.
 
-    ts : (n,) time of every event, ns
+    ts, first : (b + 1,) time of every burst of events, ns, and the position of its first event; a last one has none
     hot : (H_COLUMNS, h) events that can fill: price in ticks with the sign of the side that came (+ a buyer, or a bid that rose),
         lots of a trade or NO_TRADE
     touch : (T_COLUMNS, t) best prices of the exchange's book after the event
@@ -86,6 +85,7 @@ class Index(NamedTuple):
     """
 
     ts: Ints
+    first: Ints
     hot: Ints
     touch: Ints
     base: Ints
@@ -152,7 +152,7 @@ class SharedMarket:
         self.index = reader.index(self.table.times)
         self._local = reader.local()
         self.start_ns = int(self.index.ts[0])
-        self.last_ns = max(int(self.index.ts[-1]), reader.last_local_ns)
+        self.last_ns = max(int(self.index.ts[-2]), reader.last_local_ns)
         self._clocks: OrderedDict[int, Clock] = OrderedDict()
         self._first_mids: dict[int, Decimal | None] = {}
 
@@ -198,15 +198,13 @@ class SharedMarket:
 class _Scratch:
     """Room for what one piece leaves.
 
-    Entries and times stay where they are written, in a few large arrays, since many small ones cost a page fault each 4 KiB.
-    Entries are narrow until a price or quantity is too large for that.
+    Entries stay where they are written, in a few large arrays, since many small ones cost a page fault each 4 KiB. They are narrow
+    until a price or quantity is too large for that.
     """
 
     def __init__(self) -> None:
         self.hot = self.touch = np.empty((0, 0), np.int64)
         self._entries: npt.NDArray[Any] = np.empty((0, E_COLUMNS), np.int32)
-        self._times: list[Ints] = []
-        self._free = 0  # of the last array of times
 
     def entries(self, events: int) -> Ints:
         """Return room for the entries of so many events."""
@@ -221,22 +219,6 @@ class _Scratch:
         """Return the first entries, which are written over no more."""
         kept, self._entries = self._entries[:used], self._entries[used:]
         return kept
-
-    def times(self, events: int) -> Ints:
-        """Return room for the times of so many events."""
-        if self._free < events:
-            if self._times:
-                self._times[-1] = self._times[-1][: len(self._times[-1]) - self._free]
-            self._free = max(_ARENA, events)
-            self._times.append(np.empty(self._free, np.int64))
-        start = len(self._times[-1]) - self._free
-        self._free -= events
-        return self._times[-1][start : start + events]
-
-    def all_times(self) -> Ints:
-        """Return the times of all events."""
-        last = self._times[-1][: len(self._times[-1]) - self._free]
-        return last if len(self._times) == 1 else np.concatenate((*self._times[:-1], last))
 
     def widen(self) -> None:
         """Give entries 64 bits from now on."""
@@ -260,6 +242,7 @@ class _Reader:
         self._touch: list[Ints] = []
         self._entries: list[Ints] = []
         self._seen: list[Ints] = []
+        self._bursts: list[Ints] = []
         self.events = 0
         self.last_local_ns = -ex.FOREVER
         for stretch in stretches(market, feed):
@@ -274,13 +257,13 @@ class _Reader:
         self._seen.append(self._local.sight[:1].copy())
 
     def _read(self, piece: Piece) -> None:
-        count, at, wanted, scratch = len(piece.order), 0, len(piece.order), self._scratch
-        ts = scratch.times(count)
-        while at < count:
+        at, row, wanted, scratch = 0, 0, piece.events, self._scratch
+        self._bursts.append(piece.bursts)
+        while at < len(piece.bursts):
             entries, used = scratch.entries(wanted), np.zeros(3, np.int64)
-            status, at = _read_exchange(
-                piece.rows, piece.order, at, self.events, self._clock, self._book, self._head, self._settings, scratch.hot,
-                scratch.touch, entries, used, ts, self._local.sight, self._cursor, self._local.shared,
+            status, at, row, self.events = _read_exchange(
+                piece.rows, piece.bursts, at, row, self.events, self._clock, self._book, self._head, self._settings,
+                scratch.hot, scratch.touch, entries, used, self._local.sight, self._cursor, self._local.shared,
             )  # fmt: skip
             self._hot.append(scratch.hot[: used[0]].copy())
             self._touch.append(scratch.touch[: used[1]].copy())
@@ -295,7 +278,6 @@ class _Reader:
                 self._local.sight = grown(self._local.sight)
             elif status == TOO_EARLY:
                 raise ApartError
-        self.events += count
 
     def _see(self) -> None:
         """Put away what was seen, but the last: more may be seen at the same time."""
@@ -318,8 +300,11 @@ class _Reader:
         lists = int((list_of == 0).sum())
         list_of[list_of == 0] = np.arange(lists)
         bounds, entries = _by_list(self._entries, list_of, base, lists)
+        times = np.concatenate(self._bursts)
+        ts, first = np.append(times[:, WHEN], ex.FOREVER), np.zeros(len(times) + 1, np.int64)
+        np.cumsum(times[:, STOP] - times[:, START], out=first[1:])
         return Index(
-            self._scratch.all_times(), hot, touch, np.array([base], np.int64), list_of, bounds, entries, funding
+            ts, first, hot, touch, np.array([base], np.int64), list_of, bounds, entries, funding
         )  # fmt: skip
 
 
@@ -392,68 +377,83 @@ def _crossed(book: Book, kind: int, side: int, tick: int, lots: int, at: int, en
 
 @compiled
 def _read_exchange(
-    rows: Rows, order: Order, start: int, before: int, clock: Ints, book: Book, head: Ints, settings: Ints, hot: Ints,
-    touch: Ints, entries: Ints, used: Ints, times: Ints, sight: Ints, cursor: Ints, one_book: bool,
-) -> tuple[int, int]:  # fmt: skip
-    """Run the exchange's book from `start`, `before` events after the market's first; return (status, next position)."""
+    rows: Rows, bursts: Ints, at: int, row: int, number: int, clock: Ints, book: Book, head: Ints, settings: Ints,
+    hot: Ints, touch: Ints, entries: Ints, used: Ints, sight: Ints, cursor: Ints, one_book: bool,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Run the exchange's book from a row of a burst, `number` events after the market's first.
+
+    Returns (status, burst, row and number to go on from).
+    """
     base, bid, ask = book.head[bk.BASE], book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-    by_exchange = clock[BY_LOCAL] == 0 and clock[ADVANCE] == 0
-    hots, changes, logged = 0, 0, 0
-    for at in range(start, order.shape[0]):
-        row = index(order[index(at)])
-        kind, of, tick, lots = rows.kind[row], rows.side[row], rows.tick[row], rows.lots[row]
-        ts = rows.exchange_ns[row] if by_exchange else time_of(rows, clock, row)
-        times[index(at)] = ts
-        if kind == ex.TRADE:
-            event = hot[hots]
-            event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = ts, before + at, (1 - 2 * of) * tick, lots
-            hots += 1
-            continue
-        if logged == entries.shape[0]:
-            used[0], used[1], used[2] = hots, changes, logged
-            return NEEDS_ROOM, at
-        if (tick | lots | (before + at)) >= NARROW and entries.itemsize == 4:
-            used[0], used[1], used[2] = hots, changes, logged
-            return NEEDS_WIDTH, at
-        place = tick - base
-        if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
-            entry = entries[index(logged)]
-            entry[E_AT], entry[E_PRICE] = before + at, tick if of == 0 else -tick
-            entry[E_OLD], entry[E_NEW] = book.levels[of, index(place)], lots
-            logged += 1
-            book.levels[of, index(place)] = lots
-            continue
-        side = 1 - 2 * of if of < 2 else 0
-        used[0], used[1], used[2] = hots, changes, logged
-        if not bk.ready(book, tick):
-            return ex.NEEDS_BOOK, at
-        if cursor[SEEN_LAST] == sight.shape[0]:
-            return NEEDS_SIGHT, at
-        if not _crossed(book, kind, side, tick, lots, before + at, entries, used):
-            return NEEDS_ROOM, at
-        old, reaches = move_book(book, head, settings, kind, side, tick, lots, rows.id[row])
-        logged = used[2]
-        if old >= 0:
-            entry = entries[logged]
-            entry[E_AT], entry[E_PRICE], entry[E_OLD], entry[E_NEW] = before + at, side * tick, old, lots
-            logged += 1
-        if reaches:
-            event = hot[hots]
-            event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = ts, before + at, side * tick, NO_TRADE
-            hots += 1
-        base, gap, seen = book.head[bk.BASE], cursor[GAP], rows.local_ns[row] + clock[OFFSET]
-        if one_book:
-            if kind == ex.GAP:
-                cursor[GAP] = seen
-            elif kind == ex.SNAPSHOT or kind == ex.BBO:
-                cursor[GAP] = 0
-        moved = book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask
-        if moved:
-            bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-            new = touch[changes]
-            new[T_AT], new[T_BID], new[T_ASK] = before + at, bid, ask
-            changes += 1
-        if one_book and (moved or cursor[GAP] != gap) and (seen < ts or not note(sight, cursor, seen, bid, ask)):
-            return TOO_EARLY, at
+    hots, changes, logged, status = 0, 0, 0, ex.DONE
+    while at < bursts.shape[0]:
+        burst = bursts[index(at)]
+        row, stop, ts, kind = max(row, burst[START]), burst[STOP], burst[WHEN], rows.kind[index(burst[START])]
+        while row < stop:
+            of, tick, lots = rows.side[index(row)], rows.tick[index(row)], rows.lots[index(row)]
+            if kind == ex.TRADE:
+                event = hot[hots]
+                event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = ts, number, (1 - 2 * of) * tick, lots
+                hots += 1
+                row += 1
+                number += 1
+                continue
+            if logged == entries.shape[0]:
+                status = NEEDS_ROOM
+                break
+            if (tick | lots | number) >= NARROW and entries.itemsize == 4:
+                status = NEEDS_WIDTH
+                break
+            place = tick - base
+            if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
+                entry = entries[index(logged)]
+                entry[E_AT], entry[E_PRICE] = number, tick if of == 0 else -tick
+                entry[E_OLD], entry[E_NEW] = book.levels[index(of), index(place)], lots
+                book.levels[index(of), index(place)] = lots
+                logged += 1
+                row += 1
+                number += 1
+                continue
+            side = 1 - 2 * of if of < 2 else 0
+            used[2] = logged
+            if not bk.ready(book, tick):
+                status = ex.NEEDS_BOOK
+            elif cursor[SEEN_LAST] == sight.shape[0]:
+                status = NEEDS_SIGHT
+            elif not _crossed(book, kind, side, tick, lots, number, entries, used):
+                status = NEEDS_ROOM
+            if status != ex.DONE:
+                break
+            old, reaches = move_book(book, head, settings, kind, side, tick, lots, rows.id[row])
+            logged = used[2]
+            if old >= 0:
+                entry = entries[logged]
+                entry[E_AT], entry[E_PRICE], entry[E_OLD], entry[E_NEW] = number, side * tick, old, lots
+                logged += 1
+            if reaches:
+                event = hot[hots]
+                event[H_TS], event[H_AT], event[H_PRICE], event[H_LOTS] = ts, number, side * tick, NO_TRADE
+                hots += 1
+            base, gap, seen = book.head[bk.BASE], cursor[GAP], rows.local_ns[row] + clock[OFFSET]
+            if one_book:
+                if kind == ex.GAP:
+                    cursor[GAP] = seen
+                elif kind == ex.SNAPSHOT or kind == ex.BBO:
+                    cursor[GAP] = 0
+            moved = book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask
+            if moved:
+                bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
+                new = touch[changes]
+                new[T_AT], new[T_BID], new[T_ASK] = number, bid, ask
+                changes += 1
+            if one_book and (moved or cursor[GAP] != gap) and (seen < ts or not note(sight, cursor, seen, bid, ask)):
+                status = TOO_EARLY
+                break
+            row += 1
+            number += 1
+        if status != ex.DONE:
+            break
+        at += 1
+        row = 0
     used[0], used[1], used[2] = hots, changes, logged
-    return ex.DONE, order.shape[0]
+    return status, at, row, number

@@ -18,7 +18,7 @@ from grinder_kit.simulation import grid_exchange as gx
 from grinder_kit.simulation import grid_filter as gf
 from grinder_kit.simulation import grid_orders as go
 from grinder_kit.simulation import grid_rules as gr
-from grinder_kit.simulation.columns import ADVANCE, BY_LOCAL, OFFSET, Order, Rows, index, time_of
+from grinder_kit.simulation.columns import OFFSET, START, STOP, WHEN, Rows, index
 from grinder_kit.simulation.grid_orders import Orders
 from grinder_kit.simulation.local_book import (
     GAP,
@@ -49,6 +49,7 @@ M_TS, M_MID2, M_COLUMNS = range(3)
 # cursor, behind what local_book.py has in it
 (
     AT,
+    ROW,
     NOW,
     STEP_NS,
     NEXT_SAMPLE,
@@ -63,7 +64,7 @@ M_TS, M_MID2, M_COLUMNS = range(3)
     LAST_BID,
     LAST_ASK,
     CURSOR_SIZE,
-) = range(SIGHT_SIZE, SIGHT_SIZE + 15)  # fmt: skip; BID, ASK: at the last decision; LAST_: after the last answer
+) = range(SIGHT_SIZE, SIGHT_SIZE + 16)  # fmt: skip; BID, ASK: at the last decision; LAST_: after the last answer
 
 
 class Pass(NamedTuple):
@@ -123,69 +124,69 @@ def _felt(exchange: Exchange, of: int, tick: int, old: int, new: int) -> None:
 
 @compiled
 def _market(
-    exchange: Exchange, clock: Ints, sight: Ints, cursor: Ints, rows: Rows, order: Order, until_ns: int, one_book: bool
+    exchange: Exchange, clock: Ints, sight: Ints, cursor: Ints, rows: Rows, bursts: Ints, until_ns: int, one_book: bool
 ) -> int:
     """Let the market move the exchange up to a time (included)."""
     book, head = exchange.book, exchange.head
     levels, own_ticks = book.levels, exchange.own_ticks
     base, bid, ask = book.head[bk.BASE], book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
     low, high, plain = head[ex.MIN_SELL], head[ex.MAX_BUY], exchange.settings[ex.S_FUSED] == 0
-    by_exchange = clock[BY_LOCAL] == 0 and clock[ADVANCE] == 0
-    at, count, status = cursor[AT], order.shape[0], ex.DONE
-    while at < count:
-        row = index(order[index(at)])
-        ts = rows.exchange_ns[row] if by_exchange else time_of(rows, clock, row)
-        if ts > until_ns:
-            break
-        kind, tick, of, lots = rows.kind[row], rows.tick[row], rows.side[row], rows.lots[row]
-        place, met = tick - base, own_ticks[of & 1, index(tick & 4095)] != 0
-        if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
-            if met:
-                _felt(exchange, of, tick, levels[of, index(place)], lots)
-            levels[of, index(place)] = lots
-            at += 1
-            continue
-        reached = low <= tick if of == 0 else high >= tick
-        if kind == ex.TRADE and not reached:
-            at += 1
-            continue
-        side = 1 - 2 * of if of < 2 else 0
-        if reached or met:
-            status = _event(exchange, ts, kind, side, tick, lots, rows.id[row])
-        elif kind == ex.DEPTH and plain:
-            if bk.ready(book, tick):
-                bk.set_level(book, side, tick, lots)
-            else:
+    at, row, status = cursor[AT], cursor[ROW], ex.DONE
+    while at < bursts.shape[0] and bursts[index(at), WHEN] <= until_ns:
+        burst = bursts[index(at)]
+        row, stop, ts, kind = max(row, burst[START]), burst[STOP], burst[WHEN], rows.kind[index(burst[START])]
+        while row < stop:
+            tick, of, lots = rows.tick[index(row)], rows.side[index(row)], rows.lots[index(row)]
+            place, met = tick - base, own_ticks[index(of & 1), index(tick & 4095)] != 0
+            if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
+                if met:
+                    _felt(exchange, of, tick, levels[index(of), index(place)], lots)
+                levels[index(of), index(place)] = lots
+                row += 1
+                continue
+            reached = low <= tick if of == 0 else high >= tick
+            if kind == ex.TRADE and not reached:
+                row += 1
+                continue
+            side = 1 - 2 * of if of < 2 else 0
+            if reached or met:
+                status = _event(exchange, ts, kind, side, tick, lots, rows.id[row])
+            elif kind == ex.DEPTH and plain:
+                if bk.ready(book, tick):
+                    bk.set_level(book, side, tick, lots)
+                else:
+                    status = ex.NEEDS_BOOK
+            elif not moved(book, head, exchange.settings, kind, side, tick, lots, rows.id[row]):
                 status = ex.NEEDS_BOOK
-        elif not moved(book, head, exchange.settings, kind, side, tick, lots, rows.id[row]):
-            status = ex.NEEDS_BOOK
+            if status != ex.DONE:
+                break
+            base, low, high = book.head[bk.BASE], head[ex.MIN_SELL], head[ex.MAX_BUY]
+            if kind != ex.TRADE:
+                gap, seen = cursor[GAP], rows.local_ns[row] + clock[OFFSET]
+                if one_book:
+                    if kind == ex.GAP:
+                        cursor[GAP] = seen
+                    elif kind == ex.SNAPSHOT or kind == ex.BBO:
+                        cursor[GAP] = 0
+                if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
+                    bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
+                    if one_book and (seen < ts or not note(sight, cursor, seen, bid, ask)):
+                        status = TOO_EARLY
+                    elif one_book and cursor[SEEN_LAST] == sight.shape[0]:
+                        status = NEEDS_SIGHT
+            row += 1
+            if status != ex.DONE:
+                break
         if status != ex.DONE:
             break
         at += 1
-        base, low, high = book.head[bk.BASE], head[ex.MIN_SELL], head[ex.MAX_BUY]
-        if kind == ex.TRADE:
-            continue
-        gap, seen = cursor[GAP], rows.local_ns[row] + clock[OFFSET]
-        if one_book:
-            if kind == ex.GAP:
-                cursor[GAP] = seen
-            elif kind == ex.SNAPSHOT or kind == ex.BBO:
-                cursor[GAP] = 0
-        if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
-            bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-            if one_book:
-                if seen < ts or not note(sight, cursor, seen, bid, ask):
-                    status = TOO_EARLY
-                elif cursor[SEEN_LAST] == sight.shape[0]:
-                    status = NEEDS_SIGHT
-                if status != ex.DONE:
-                    break
-    cursor[AT] = at
+        row = 0
+    cursor[AT], cursor[ROW] = at, row
     return status
 
 
 @inlined
-def _exchange(run: Pass, rows: Rows, order: Order, until_ns: int, one_book: bool) -> int:
+def _exchange(run: Pass, rows: Rows, bursts: Ints, until_ns: int, one_book: bool) -> int:
     """Let the exchange run to a time: at equal times the market comes first, then funding, then arrivals."""
     exchange, head = run.exchange, run.exchange.head
     while True:
@@ -194,7 +195,7 @@ def _exchange(run: Pass, rows: Rows, order: Order, until_ns: int, one_book: bool
         )
         fund_ts = exchange.funding[0, head[ex.FUNDED]] if head[ex.FUNDED] < exchange.funding.shape[1] else ex.FOREVER
         ts = min(order_ts, fund_ts)
-        status = _market(exchange, run.clock, run.sight, run.cursor, rows, order, min(ts, until_ns), one_book)
+        status = _market(exchange, run.clock, run.sight, run.cursor, rows, bursts, min(ts, until_ns), one_book)
         if status != ex.DONE or ts > until_ns:
             break
         status = _arrivals(exchange, ts, fund_ts == ts)
@@ -317,8 +318,8 @@ def sample(run: Pass, now_ns: int, mid2: int) -> None:
 
 
 @compiled
-def go_on(run: Pass, rows: Rows, order: Order, until_ns: int, one_book: bool) -> int:
-    """Run exchange and grid to a time: `order` holds all of the market's events up to it that have not happened yet.
+def go_on(run: Pass, rows: Rows, bursts: Ints, until_ns: int, one_book: bool) -> int:
+    """Run exchange and grid to a time: `bursts` holds all of the market's events up to it that have not happened yet.
 
     A step happens only while something is still to come after it. Returns DONE, or what must grow before the same call goes on.
     """
@@ -327,7 +328,7 @@ def go_on(run: Pass, rows: Rows, order: Order, until_ns: int, one_book: bool) ->
         until = cursor[NOW] + cursor[STEP_NS]
         status = _room(run) if until <= until_ns else ex.DONE
         if status == ex.DONE:
-            status = _exchange(run, rows, order, min(until, until_ns), one_book)
+            status = _exchange(run, rows, bursts, min(until, until_ns), one_book)
         if status != ex.DONE or until > until_ns:
             return status
         _deliver(run, until)

@@ -20,7 +20,8 @@ from grinder_kit.market.synthetic import SYNTHETIC_INSTRUMENT, synthetic_market
 from grinder_kit.model.config import Config, Limits
 from grinder_kit.model.instrument import Contract
 from grinder_kit.simulation import compiled_run
-from grinder_kit.simulation.columns import stretches, times
+from grinder_kit.simulation.columns import START as FIRST
+from grinder_kit.simulation.columns import STOP, WHEN, rows_of, stretches
 from grinder_kit.simulation.compiled_run import keeps_out
 from grinder_kit.simulation.local_book import LocalBook
 from grinder_kit.simulation.replay import replay
@@ -211,14 +212,12 @@ def test_stretches_are_the_feeds(btc_recording: Recording, options: FeedOptions,
     theirs = [stretch.exchange for stretch in slices(market, options)]
     expected = [np.concatenate([getattr(stream, name) for stream in theirs]) for name in ("ts", *names)]
     ours: list[list[Any]] = []
-    settings = compiled_run.clock_settings(market, options)
     for stretch in stretches(market, options):
         for piece in stretch.pieces:
-            ts = np.empty(len(piece.rows.kind), np.int64)
-            times(piece.rows, settings, 0, ts)
-            side = np.array([1, -1, 0])[piece.rows.side]
-            columns = piece.rows._asdict() | {"side": side}
-            ours.append([ts[piece.order], *(columns[name][piece.order] for name in names)])
+            rows, bursts = rows_of(piece.bursts), piece.bursts
+            ts = np.repeat(bursts[:, WHEN], bursts[:, STOP] - bursts[:, FIRST])
+            columns = piece.rows._asdict() | {"side": np.array([1, -1, 0])[piece.rows.side]}
+            ours.append([ts, *(columns[name][rows] for name in names)])
     for at, column in enumerate(expected):
         assert np.array_equal(np.concatenate([piece[at] for piece in ours]), column)
 
