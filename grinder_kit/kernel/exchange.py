@@ -48,6 +48,7 @@ S_QUEUE, S_PARTIAL, S_SHARE, S_WHOLE, S_FUSED, S_BY_QUOTE, S_NEIGHBOURS, S_SEED,
 DONE, NEEDS_BOOK, NEEDS_ORDERS, NEEDS_OUTBOX = 0, 1, 2, 3  # what must grow before time can go on
 SPARE = 8  # responses that one event may send beside one for each resting order or level taken
 NEIGHBOUR_TICKS = 25
+RESIDUES = 1 << 11  # of prices: few enough to stay in the nearest cache
 
 
 class Stream(NamedTuple):
@@ -74,7 +75,10 @@ class Exchange(NamedTuple):
     inbox: Ints  # (capacity, C_SIZE)
     outbox: Ints  # (capacity, R_SIZE)
     head: Ints  # (H_SIZE,)
-    own_ticks: Ints  # (2, 4096) own orders by side and tick modulo 4096: a filter that is never wrong about none
+    prices: Ints  # (capacity,) price of each resting order in ticks, of sells below zero
+    own_ticks: npt.NDArray[
+        np.int32
+    ]  # (2, RESIDUES) own orders by side and residue: a filter that is never wrong about none
     settings: Ints  # (S_SIZE,)
     power: float
     entry_ns: Ints  # latencies to draw from; one entry means constant
@@ -137,27 +141,27 @@ def _respond(
 
 @compiled
 def _extremes(exchange: Exchange) -> None:
-    low, high = bk.NO_ASK, bk.NO_BID
+    low, high = -bk.NO_ASK, bk.NO_BID
     for row in range(exchange.head[RESTING]):
-        tick = exchange.resting[row, TICK]
-        if exchange.resting[row, SIDE] > 0:
-            high = max(high, tick)
-        else:
-            low = min(low, tick)
-    exchange.head[MIN_SELL], exchange.head[MAX_BUY] = low, high
+        price = exchange.prices[row]
+        high = max(high, price if price > 0 else bk.NO_BID)
+        low = max(low, price if price < 0 else -bk.NO_ASK)
+    exchange.head[MIN_SELL], exchange.head[MAX_BUY] = -low, high
 
 
 @compiled
 def _remove(exchange: Exchange, row: int) -> None:
-    order = exchange.resting[row]
-    exchange.own_ticks[0 if order[SIDE] > 0 else 1, order[TICK] & 4095] -= 1
+    order, price = exchange.resting[row], exchange.prices[row]
+    exchange.own_ticks[0 if order[SIDE] > 0 else 1, order[TICK] & (RESIDUES - 1)] -= 1
     for at in range(row, exchange.head[RESTING] - 1):
         for column in range(O_SIZE):
             exchange.resting[at, column] = exchange.resting[at + 1, column]
         for column in range(F_SIZE):
             exchange.queue[at, column] = exchange.queue[at + 1, column]
+        exchange.prices[at] = exchange.prices[at + 1]
     exchange.head[RESTING] -= 1
-    _extremes(exchange)
+    if price == exchange.head[MAX_BUY] or -price == exchange.head[MIN_SELL]:
+        _extremes(exchange)
 
 
 @compiled
@@ -172,15 +176,13 @@ def _fill(exchange: Exchange, row: int, lots: int, ts: int, cause: int) -> None:
 @compiled
 def _fill_beyond(exchange: Exchange, side: int, limit: int, ts: int, cause: int) -> None:
     """Fill whole, best price first, every own buy at or above `limit` (side +1) or own sell at or below it (side -1)."""
-    while True:
-        best = -1
+    lowest, highest = side * limit, bk.NO_ASK if side > 0 else -1
+    while exchange.head[MAX_BUY] >= limit if side > 0 else exchange.head[MIN_SELL] <= limit:
+        best, price = -1, lowest - 1
         for row in range(exchange.head[RESTING]):
-            order = exchange.resting[row]
-            reached = order[SIDE] == side and (order[TICK] - limit) * side >= 0
-            if reached and (best < 0 or (order[TICK] - exchange.resting[best, TICK]) * side > 0):
-                best = row
-        if best < 0:
-            return
+            here = exchange.prices[row]
+            if price < here <= highest:
+                best, price = row, here
         _fill(exchange, best, exchange.resting[best, LEAVES], ts, cause)
         _remove(exchange, best)
 
@@ -193,11 +195,10 @@ def _trade(exchange: Exchange, aggressor: int, tick: int, lots: int, ts: int) ->
     volume = lots
     row = 0
     while row < exchange.head[RESTING]:
-        order = exchange.resting[row]
-        if order[SIDE] != side or order[TICK] != tick:
+        if exchange.prices[row] != side * tick:
             row += 1
             continue
-        state = exchange.queue[row]
+        order, state = exchange.resting[row], exchange.queue[row]
         state[AHEAD] -= volume
         state[TRADED] += lots
         filled = qu.filled_by_trade(
@@ -216,10 +217,10 @@ def _trade(exchange: Exchange, aggressor: int, tick: int, lots: int, ts: int) ->
 
 @inlined
 def _level_changed(exchange: Exchange, side: int, tick: int, old: int, new: int) -> None:
-    if exchange.own_ticks[0 if side > 0 else 1, tick & 4095] == 0:
+    if exchange.own_ticks[0 if side > 0 else 1, tick & (RESIDUES - 1)] == 0:
         return
     for row in range(exchange.head[RESTING]):
-        if exchange.resting[row, TICK] == tick and exchange.resting[row, SIDE] == side:
+        if exchange.prices[row] == side * tick:
             state = exchange.queue[row]
             state[AHEAD] = qu.moved_up(
                 exchange.settings[S_WHOLE] != 0,
@@ -342,8 +343,9 @@ def _rest(exchange: Exchange, order: int, side: int, tick: int, lots: int, leave
     else:
         exchange.queue[row, AHEAD] = quantity_ahead(exchange.book, exchange.settings[S_NEIGHBOURS] != 0, side, tick)
     exchange.queue[row, TRADED] = 0.0
+    exchange.prices[row] = side * tick
     head[RESTING] += 1
-    exchange.own_ticks[0 if side > 0 else 1, tick & 4095] += 1
+    exchange.own_ticks[0 if side > 0 else 1, tick & (RESIDUES - 1)] += 1
     if side > 0:
         head[MAX_BUY] = max(head[MAX_BUY], tick)
     else:

@@ -112,7 +112,8 @@ class Simulator:
             inbox=np.zeros((1024, ex.C_SIZE), np.int64),
             outbox=np.zeros((2048, ex.R_SIZE), np.int64),
             head=head,
-            own_ticks=np.zeros((2, 4096), np.int64),
+            prices=np.zeros(256, np.int64),
+            own_ticks=np.zeros((2, ex.RESIDUES), np.int32),
             settings=settings,
             power=float(options.power),
             entry_ns=np.array(options.entry_ns, np.int64),
@@ -265,6 +266,7 @@ class Simulator:
             self.exchange = exchange._replace(
                 resting=np.concatenate((exchange.resting, np.zeros_like(exchange.resting))),
                 queue=np.concatenate((exchange.queue, np.zeros_like(exchange.queue))),
+                prices=np.concatenate((exchange.prices, np.zeros_like(exchange.prices))),
             )
         else:
             self.exchange = self._roomier("outbox", ex.OUT_FIRST, ex.OUT_LAST)

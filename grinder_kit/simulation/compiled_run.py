@@ -214,7 +214,9 @@ class _Pass:
         if status == ex.NEEDS_BOOK:
             exchange = exchange._replace(book=bk.with_room(exchange.book))
         elif status == ex.NEEDS_ORDERS:
-            exchange = exchange._replace(resting=grown(exchange.resting), queue=grown(exchange.queue))
+            exchange = exchange._replace(
+                resting=grown(exchange.resting), queue=grown(exchange.queue), prices=grown(exchange.prices)
+            )
         elif status == ex.NEEDS_OUTBOX:
             exchange = exchange._replace(outbox=_roomier(exchange.outbox, exchange.head, ex.OUT_FIRST, ex.OUT_LAST))
         elif status == sp.NEEDS_INBOX:

@@ -19,6 +19,7 @@ from grinder_kit.kernel.compiled import compiled, inlined
 from grinder_kit.kernel.exchange import Ints
 from grinder_kit.simulation.columns import (
     OFFSET,
+    QUOTES,
     START,
     STOP,
     WHEN,
@@ -28,6 +29,7 @@ from grinder_kit.simulation.columns import (
     Stretch,
     as_they_come,
     index,
+    part,
 )
 
 # columns of what is seen: when, best prices of the local book, when the feed lost something (0: the book is trusted)
@@ -36,6 +38,7 @@ L_TS, L_BID, L_ASK, L_GAP, L_COLUMNS = range(5)
 SEEN, SEEN_LAST, GAP, FROM_NS, SIGHT_SIZE = range(5)
 # beside the kernel's own statuses: the sight is full, something is seen before it happens
 NEEDS_SIGHT, TOO_EARLY = 10, 11
+_FEW = 64  # levels that are waited for
 
 
 @inlined
@@ -119,18 +122,41 @@ def copy_of(book: Book, room: Book | None = None) -> Book:
     return room
 
 
-def same_levels(one: Book, other: Book) -> bool:
-    """Whether two books hold the same; books with other windows are taken for different."""
-    if not np.array_equal(one.head[: bk.FAR], other.head[: bk.FAR]) or not np.array_equal(one.levels, other.levels):
-        return False
-    return all(np.array_equal(_far(one, row), _far(other, row)) for row in range(2))
+@compiled
+def differing(one: Book, other: Book, out: Ints) -> int:
+    """Write side (0 bids) and tick of levels in which two books differ, as far as there is room; return how many there are."""
+    found = 0
+    for turn in range(2):
+        first, second = (one, other) if turn == 0 else (other, one)
+        for of in range(2):
+            for place in range(bk.WINDOW + first.far.shape[2]):
+                far = place - bk.WINDOW
+                tick = first.head[bk.BASE] + place if far < 0 else first.far[of, 0, far]
+                lots = first.levels[of, place] if far < 0 else first.far[of, 1, far]
+                there = bk.quantity(second, 1 - 2 * of, tick) if lots > 0 else 0
+                if lots != there and (turn == 0 or there == 0):
+                    if found < out.shape[0]:
+                        out[found, 0], out[found, 1] = of, tick
+                    found += 1
+    return found
 
 
-def _far(book: Book, row: int) -> Ints:
-    keys, lots = book.far[row]
-    held = np.flatnonzero(lots > 0)
-    rank = np.argsort(keys[held])
-    return np.stack((keys[held][rank], lots[held][rank]))
+@compiled
+def settled(rows: Rows, levels: Ints) -> int:
+    """Return after how many rows each of some levels has been set, one more than there are where one is not.
+
+    From there on two books that differed in no other level hold the same.
+    """
+    left, row = levels.shape[0], 0
+    while left > 0 and row < rows.kind.shape[0]:
+        if rows.kind[row] == ex.DEPTH or rows.kind[row] == ex.SNAPSHOT:
+            for at in range(left):
+                if levels[at, 1] == rows.tick[row] and levels[at, 0] == rows.side[row]:
+                    left -= 1
+                    levels[at, 0], levels[at, 1] = levels[left, 0], levels[left, 1]
+                    break
+        row += 1
+    return row if left == 0 else rows.kind.shape[0] + 1
 
 
 class ApartError(Exception):
@@ -171,6 +197,7 @@ class LocalBook:
         self._head[ex.QUOTE_ID] = -1
         self._room: Book | None = None
         self._blocks, self._next_try = 0, 1
+        self._levels: Ints | None = None  # in which both books still differ, where those are few
         self.sight: Ints = np.zeros((4096, L_COLUMNS), np.int64)
         self.sight[0] = -ex.FOREVER, bk.NO_BID, bk.NO_ASK, 0
         cursor[SEEN] = cursor[SEEN_LAST] = 1
@@ -183,12 +210,25 @@ class LocalBook:
             if stretch.before is not None:
                 self._look((as_they_come(stretch.before, self._clock),))
         if not self.shared:
+            rows, agrees = stretch.rows, False
             if self._sorted is None:
-                pieces: tuple[Piece, ...] = (as_they_come(stretch.rows, self._clock),)
+                if self._levels is not None and not stretch.tangled:
+                    reach = settled(rows, self._levels)
+                    agrees = reach <= len(rows.kind)
+                    rows = part(rows, 0, min(reach, len(rows.kind)))
+                self._levels = None
+                pieces: tuple[Piece, ...] = (as_they_come(rows, self._clock),)
             else:
-                until = ex.FOREVER if stretch.final else self._sorted.read(stretch.rows)
-                pieces = self._sorted.take(stretch.rows, until)
+                until = ex.FOREVER if stretch.final else self._sorted.read(rows)
+                pieces = self._sorted.take(rows, until)
             self._look(pieces)
+            if agrees:
+                self._serve(rows)
+
+    def _serve(self, rows: Rows) -> None:
+        """Let one book serve for what comes after some rows."""
+        self.shared, self._book, self._room = True, None, None
+        self.cursor[FROM_NS] = int(rows.local_ns[-1]) + int(self._clock[OFFSET])
 
     def after(self, stretch: Stretch, book: Book, head: Ints) -> None:
         """Let one book serve again where both hold the same."""
@@ -206,10 +246,15 @@ class LocalBook:
             head = head.copy()
             ahead = self._run(as_they_come(stretch.after, self._clock), ahead, head, scratch)[0]
             self.cursor[:] = kept
-        same_quote = head[ex.QUOTE_ID] == self._head[ex.QUOTE_ID]
-        if self._book is not None and same_quote and same_levels(ahead, self._book):
-            self.shared, self._book, self._room = True, None, None
-            self.cursor[FROM_NS] = int(stretch.rows.local_ns[-1]) + int(self._clock[OFFSET])
+        assert self._book is not None
+        if head[ex.QUOTE_ID] != self._head[ex.QUOTE_ID]:
+            return
+        levels: Ints = np.empty((_FEW, 2), np.int64)
+        count = differing(ahead, self._book, levels)
+        if count == 0:
+            self._serve(stretch.rows)
+        elif count <= _FEW and not self._clock[QUOTES]:  # a quote could keep a level from being set
+            self._levels = levels[:count]
 
     def _look(self, pieces: tuple[Piece, ...]) -> None:
         for piece in pieces:

@@ -131,19 +131,26 @@ def _market(
     levels, own_ticks = book.levels, exchange.own_ticks
     base, bid, ask = book.head[bk.BASE], book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
     low, high, plain = head[ex.MIN_SELL], head[ex.MAX_BUY], exchange.settings[ex.S_FUSED] == 0
+    most_far = book.far.shape[2] // 2
     at, row, status = cursor[AT], cursor[ROW], ex.DONE
     while at < bursts.shape[0] and bursts[index(at), WHEN] <= until_ns:
         burst = bursts[index(at)]
         row, stop, ts, kind = max(row, burst[START]), burst[STOP], burst[WHEN], rows.kind[index(burst[START])]
         while row < stop:
             tick, of, lots = rows.tick[index(row)], rows.side[index(row)], rows.lots[index(row)]
-            place, met = tick - base, own_ticks[index(of & 1), index(tick & 4095)] != 0
-            if kind == ex.DEPTH and 0 <= place < bk.WINDOW and quiet(of, tick, lots, bid, ask):
-                if met:
-                    _felt(exchange, of, tick, levels[index(of), index(place)], lots)
-                levels[index(of), index(place)] = lots
-                row += 1
-                continue
+            met = own_ticks[index(of & 1), index(tick & (ex.RESIDUES - 1))] != 0
+            if kind == ex.DEPTH and quiet(of, tick, lots, bid, ask):
+                place = tick - base
+                if 0 <= place < bk.WINDOW:
+                    if met:
+                        _felt(exchange, of, tick, levels[index(of), index(place)], lots)
+                    levels[index(of), index(place)] = lots
+                    row += 1
+                    continue
+                if not met and book.head[bk.FAR + of] < most_far:
+                    book.head[bk.FAR + of] += bk.far_set(book.far, of, tick, lots)
+                    row += 1
+                    continue
             reached = low <= tick if of == 0 else high >= tick
             if kind == ex.TRADE and not reached:
                 row += 1
@@ -161,18 +168,19 @@ def _market(
             if status != ex.DONE:
                 break
             base, low, high = book.head[bk.BASE], head[ex.MIN_SELL], head[ex.MAX_BUY]
-            if kind != ex.TRADE:
-                gap, seen = cursor[GAP], rows.local_ns[row] + clock[OFFSET]
+            gap = cursor[GAP]
+            if one_book and kind != ex.DEPTH and kind != ex.TRADE:
+                if kind == ex.GAP:
+                    cursor[GAP] = rows.local_ns[row] + clock[OFFSET]
+                elif kind == ex.SNAPSHOT or kind == ex.BBO:
+                    cursor[GAP] = 0
+            if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
+                bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
                 if one_book:
-                    if kind == ex.GAP:
-                        cursor[GAP] = seen
-                    elif kind == ex.SNAPSHOT or kind == ex.BBO:
-                        cursor[GAP] = 0
-                if book.head[bk.BEST_BID] != bid or book.head[bk.BEST_ASK] != ask or cursor[GAP] != gap:
-                    bid, ask = book.head[bk.BEST_BID], book.head[bk.BEST_ASK]
-                    if one_book and (seen < ts or not note(sight, cursor, seen, bid, ask)):
+                    seen = rows.local_ns[row] + clock[OFFSET]
+                    if seen < ts or not note(sight, cursor, seen, bid, ask):
                         status = TOO_EARLY
-                    elif one_book and cursor[SEEN_LAST] == sight.shape[0]:
+                    elif cursor[SEEN_LAST] == sight.shape[0]:
                         status = NEEDS_SIGHT
             row += 1
             if status != ex.DONE:
