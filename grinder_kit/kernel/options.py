@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from grinder_kit.kernel.feed import FeedOptions
 from grinder_kit.kernel.simulator import KernelOptions
 from grinder_kit.model.config import (
@@ -16,6 +18,7 @@ from grinder_kit.model.config import (
 )
 
 
+@lru_cache(maxsize=256)  # every grid of a sweep asks
 def kernel_options(execution: ExecutionConfig, *, amend: str = "modify") -> KernelOptions:
     """Return the kernel's options for a configuration; `amend` is the venue's rule (none, reduce, modify)."""
     fused = execution.book is BookSource.FUSED

@@ -172,9 +172,11 @@ class Recording(Windowed):
                 scan = scan.with_columns(exchange_ns=stamp)
             for at in range(0, part.rows, chunk):
                 block = scan.slice(at, chunk).collect()
+                following = int(block["seq"][-1]) + 1
                 yield block
+                del block  # not kept while the next is read
             if part.rows:
-                base = int(block["seq"][-1]) + 1
+                base = following
 
     def _moves(self, part: Part) -> bool:
         """Whether kinds without an exchange time stand on another offset in this file than in the whole recording."""

@@ -196,6 +196,6 @@ def in_batches(blocks: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFra
         whole = count // rows * rows
         for at in range(0, whole, rows):
             yield block[at : at + rows]
-        held, count = [block[whole:]], count - whole
+        held, count = [block[whole:]] if count > whole else [], count - whole  # an empty slice would keep its block
     if count:
         yield pl.concat(held, rechunk=True)

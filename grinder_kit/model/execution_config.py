@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -134,5 +135,6 @@ class ExecutionConfig(Section):
         return round(self.trade_advance_ms * NS_PER_MS)
 
 
+@lru_cache(maxsize=256)
 def _table_ns(table: tuple[float, ...] | None, constant: float) -> tuple[int, ...]:
     return tuple(round(value * NS_PER_MS) for value in (table or (constant,)))

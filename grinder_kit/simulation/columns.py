@@ -8,6 +8,7 @@ rows of a market come in bursts, the levels of one diff, and what a burst has in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Bytes = npt.NDArray[np.uint8]
 
-BLOCK_ROWS = 131_072
+BLOCK_ROWS = 65_536
 _AFTER_SNAPSHOT = 8_192  # rows of a block of their own
 BUY, SELL, NONE = range(3)  # side, as recordings have it
 
@@ -187,16 +188,15 @@ def join(first: Rows, second: Rows) -> Rows:
 
 def _with_clears(rows: Rows) -> Rows:
     """Return a snapshot with a clear of the bids down to its lowest, directly before its bids, and likewise for the asks."""
-    out = rows
-    for side, edge in ((SELL, np.max), (BUY, np.min)):  # from the back, so that positions hold
-        own = np.flatnonzero(rows.side == side)
-        if not own.size:
-            continue
-        at = int(own[0])
-        row = {"kind": ex.CLEAR, "tick": int(edge(rows.tick[own])), "lots": 0}
-        values = (row.get(name, column[at]) for name, column in zip(Rows._fields, _arrays(out), strict=True))
-        out = _of(_fixed(np.insert(column, at, value)) for column, value in zip(_arrays(out), values, strict=True))
-    return out
+    sides = [np.flatnonzero(rows.side == side) for side in (BUY, SELL)]
+    starts = [int(own[0]) for own in sides if own.size]
+    chosen = np.insert(np.arange(len(rows.kind)), starts, starts)  # the first row of each side twice: once as its clear
+    columns = {name: column[chosen] for name, column in zip(Rows._fields, _arrays(rows), strict=True)}
+    for own, edge in zip(sides, (np.min, np.max), strict=True):
+        if own.size:
+            at = int(own[0]) + sum(start < own[0] for start in starts)
+            columns["kind"][at], columns["tick"][at], columns["lots"][at] = ex.CLEAR, edge(rows.tick[own]), 0
+    return _of(_fixed(column) for column in columns.values())
 
 
 # --- order ---------------------------------------------------------------------------------------------------------------
@@ -374,7 +374,19 @@ def clock_settings(market: Market, options: FeedOptions) -> Ints:
 
 
 def stretches(market: Market, options: FeedOptions) -> Iterator[Stretch]:
-    """Yield the exchange's stream; the last stretch is final and runs to the end of time."""
+    """Yield the exchange's stream; the last stretch is final and runs to the end of time.
+
+    The next one is read, in a thread, while the last is worked on: compiled code does not hold the interpreter.
+    """
+    coming = _stretches(market, options)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(next, coming, None)
+        while (stretch := reading.result()) is not None:
+            reading = reader.submit(next, coming, None)
+            yield stretch
+
+
+def _stretches(market: Market, options: FeedOptions) -> Iterator[Stretch]:
     settings = clock_settings(market, options)
     disorder_exchange, disorder_local = market.disorder_ns
     disorder = disorder_local if options.by_local_time else disorder_exchange

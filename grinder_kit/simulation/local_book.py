@@ -38,7 +38,7 @@ L_TS, L_BID, L_ASK, L_GAP, L_COLUMNS = range(5)
 SEEN, SEEN_LAST, GAP, FROM_NS, SIGHT_SIZE = range(5)
 # beside the kernel's own statuses: the sight is full, something is seen before it happens
 NEEDS_SIGHT, TOO_EARLY = 10, 11
-_FEW = 64  # levels that are waited for
+_FEW = 512  # levels that are waited for
 
 
 @inlined
@@ -113,23 +113,19 @@ def look(
     return ex.DONE, at, 0
 
 
-def copy_of(book: Book, room: Book | None = None) -> Book:
-    """Return a book that holds the same, in the arrays of another where they fit."""
-    if room is None or room.far.shape != book.far.shape:
-        return Book(*(array.copy() for array in book))
-    for into, array in zip(room, book, strict=True):
-        np.copyto(into, array)
-    return room
-
-
 @compiled
 def differing(one: Book, other: Book, out: Ints) -> int:
     """Write side (0 bids) and tick of levels in which two books differ, as far as there is room; return how many there are."""
-    found = 0
+    found, base, beside = 0, one.head[bk.BASE], one.head[bk.BASE] == other.head[bk.BASE]
     for turn in range(2):
         first, second = (one, other) if turn == 0 else (other, one)
         for of in range(2):
-            for place in range(bk.WINDOW + first.far.shape[2]):
+            for place in range(bk.WINDOW if beside and turn == 0 else 0):  # most levels are compared so, and quickly
+                if first.levels[of, place] != second.levels[of, place]:
+                    if found < out.shape[0]:
+                        out[found, 0], out[found, 1] = of, base + place
+                    found += 1
+            for place in range(bk.WINDOW if beside else 0, bk.WINDOW + first.far.shape[2]):
                 far = place - bk.WINDOW
                 tick = first.head[bk.BASE] + place if far < 0 else first.far[of, 0, far]
                 lots = first.levels[of, place] if far < 0 else first.far[of, 1, far]
@@ -142,12 +138,12 @@ def differing(one: Book, other: Book, out: Ints) -> int:
 
 
 @compiled
-def settled(rows: Rows, levels: Ints) -> int:
-    """Return after how many rows each of some levels has been set, one more than there are where one is not.
+def settled(rows: Rows, levels: Ints, left: int) -> tuple[int, int]:
+    """Return after how many rows the first `left` levels have all been set, and how many are left if that does not happen.
 
     From there on two books that differed in no other level hold the same.
     """
-    left, row = levels.shape[0], 0
+    row = 0
     while left > 0 and row < rows.kind.shape[0]:
         if rows.kind[row] == ex.DEPTH or rows.kind[row] == ex.SNAPSHOT:
             for at in range(left):
@@ -156,7 +152,7 @@ def settled(rows: Rows, levels: Ints) -> int:
                     levels[at, 0], levels[at, 1] = levels[left, 0], levels[left, 1]
                     break
         row += 1
-    return row if left == 0 else rows.kind.shape[0] + 1
+    return row, left
 
 
 class ApartError(Exception):
@@ -195,8 +191,8 @@ class LocalBook:
         self._book = None if self.shared else bk.new_book()
         self._head: Ints = np.zeros(ex.H_SIZE, np.int64)
         self._head[ex.QUOTE_ID] = -1
-        self._room: Book | None = None
         self._blocks, self._next_try = 0, 1
+        self._looked_ns = -ex.FOREVER
         self._levels: Ints | None = None  # in which both books still differ, where those are few
         self.sight: Ints = np.zeros((4096, L_COLUMNS), np.int64)
         self.sight[0] = -ex.FOREVER, bk.NO_BID, bk.NO_ASK, 0
@@ -206,55 +202,43 @@ class LocalBook:
     def before(self, stretch: Stretch, book: Book, head: Ints) -> None:
         """Prepare for a stretch; a second book is begun where its order differs, and run over what was read."""
         if self.shared and stretch.tangled:
-            self.shared, self._book, self._head = False, copy_of(book), head.copy()
+            self.shared, self._book, self._head = False, Book(*(array.copy() for array in book)), head.copy()
             if stretch.before is not None:
                 self._look((as_they_come(stretch.before, self._clock),))
         if not self.shared:
             rows, agrees = stretch.rows, False
             if self._sorted is None:
                 if self._levels is not None and not stretch.tangled:
-                    reach = settled(rows, self._levels)
-                    agrees = reach <= len(rows.kind)
-                    rows = part(rows, 0, min(reach, len(rows.kind)))
+                    reach, left = settled(rows, self._levels, len(self._levels))
+                    rows, agrees = part(rows, 0, reach), left == 0
                 self._levels = None
                 pieces: tuple[Piece, ...] = (as_they_come(rows, self._clock),)
             else:
                 until = ex.FOREVER if stretch.final else self._sorted.read(rows)
                 pieces = self._sorted.take(rows, until)
             self._look(pieces)
-            if agrees:
-                self._serve(rows)
-
-    def _serve(self, rows: Rows) -> None:
-        """Let one book serve for what comes after some rows."""
-        self.shared, self._book, self._room = True, None, None
-        self.cursor[FROM_NS] = int(rows.local_ns[-1]) + int(self._clock[OFFSET])
+            if len(rows.kind):
+                self._looked_ns = int(rows.local_ns[-1]) + int(self._clock[OFFSET])
+            if agrees:  # one book serves for what comes after these rows
+                self.shared, self._book = True, None
+                self.cursor[FROM_NS] = self._looked_ns
 
     def after(self, stretch: Stretch, book: Book, head: Ints) -> None:
-        """Let one book serve again where both hold the same."""
+        """Find the levels in which both books differ; where they are few, one book serves again once those have been set."""
         if self.shared or self._apart or self._sorted is not None or stretch.final:
             return
         self._blocks += 1
         if self._blocks < self._next_try:
             return
         self._next_try = 2 * self._blocks
-        ahead, kept = copy_of(book, self._room), self.cursor.copy()
-        self._room = ahead
-        if stretch.after is not None:
-            scratch: Ints = np.zeros((len(stretch.after.kind) + 2, L_COLUMNS), np.int64)
-            self.cursor[SEEN_LAST] = 1
-            head = head.copy()
-            ahead = self._run(as_they_come(stretch.after, self._clock), ahead, head, scratch)[0]
-            self.cursor[:] = kept
         assert self._book is not None
-        if head[ex.QUOTE_ID] != self._head[ex.QUOTE_ID]:
-            return
         levels: Ints = np.empty((_FEW, 2), np.int64)
-        count = differing(ahead, self._book, levels)
-        if count == 0:
-            self._serve(stretch.rows)
-        elif count <= _FEW and not self._clock[QUOTES]:  # a quote could keep a level from being set
-            self._levels = levels[:count]
+        left = differing(book, self._book, levels)
+        if left > _FEW or self._clock[QUOTES]:  # a quote could keep a level from being set
+            return
+        if stretch.after is not None:  # seen, and set in the exchange's book before anything else is
+            left = settled(stretch.after, levels, left)[1]
+        self._levels = levels[:left]
 
     def _look(self, pieces: tuple[Piece, ...]) -> None:
         for piece in pieces:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GridRun", "compiled_pass", "covers", "run_grid", "share", "sweep"]
 
-BATCH = 64  # grids that one call of compiled code runs, as long as their equity curves are short
+BATCH = 8  # grids that one call of compiled code runs: few enough that threads end together
+_PART = 1024  # rows that are put away together: a small frame costs as much as a large one
 _CURVES = 16 << 20  # bytes of equity curves that are held for a batch
 
 
@@ -100,32 +103,49 @@ def sweep(
     runner = _Runner(shared, model, block_s)
     workers = threads or os.cpu_count() or 1
     parts: list[pl.DataFrame | Path] = []
-    under_way: list[Future[pl.DataFrame]] = []
+    rows: list[tuple[Any, ...]] = []
 
-    def take() -> None:
-        rows = under_way.pop(0).result()
-        if to is None:
-            parts.append(rows)
-            return
-        part = to / f"{len(parts):06d}.parquet"
-        rows.write_parquet(part)
-        parts.append(part)
+    def put_away() -> None:
+        frame = rows_frame(rows, runner.schema)
+        rows.clear()
+        if to is not None:
+            part = to / f"{len(parts):06d}.parquet"
+            frame.write_parquet(part)
+        parts.append(frame if to is None else part)
 
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
     size = runner.batch_size(first[1])
-    with ThreadPoolExecutor(workers) as pool:
-        batch = [first, *islice(waiting, size - 1)]
-        while batch:
-            for number, config in batch:
-                check(shared, config, runner.fitted(config), number)
-            under_way.append(pool.submit(runner.run, batch))
-            if len(under_way) > 2 * workers:
-                take()
-            batch = list(islice(waiting, size))
-        while under_way:
-            take()
+    for done in _run_batches(runner, chain([first], waiting), size, workers):
+        rows += runner.rows(done)
+        if len(rows) >= _PART:
+            put_away()
+    if rows:
+        put_away()
     return pl.concat([pl.read_parquet(part) if isinstance(part, Path) else part for part in parts])
+
+
+def _run_batches(
+    runner: _Runner, grids: Iterator[tuple[int, Config]], size: int, workers: int
+) -> Iterator[Sequence[_Alike]]:
+    """Yield batches in their order once they have been run.
+
+    This thread prepares them and others run them: those hold the interpreter only where a compiled call begins and ends. One worker
+    needs no thread.
+    """
+    batches = iter(lambda: list(islice(grids, size)), [])
+    if workers == 1:
+        for batch in batches:
+            yield runner.run(runner.prepared(batch))
+        return
+    under_way: deque[Future[Sequence[_Alike]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in batches:
+            under_way.append(pool.submit(runner.run, runner.prepared(batch)))
+            if len(under_way) > 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def share(market: Market, grid: GridConfig | Config) -> SharedMarket:
@@ -152,6 +172,14 @@ def compiled_pass(
 # --- batches -------------------------------------------------------------------------------------------------------------
 
 
+class _Alike(NamedTuple):
+    """Grids of a batch that one call of compiled code runs, with their numbers."""
+
+    grids: Sequence[tuple[int, Config]]
+    setup: Setup
+    room: Room
+
+
 class _Runner:
     """Runs batches of grids; each thread keeps the room in which they trade."""
 
@@ -159,9 +187,9 @@ class _Runner:
         self._shared, self._model, self._block_s = shared, model, block_s
         self._fitted: dict[FillModelConfig | None, Fitted | None] = {}
         self._kept = threading.local()
-        self._schema = _schema(shared.instrument)
+        self.schema = _schema(shared.instrument)
 
-    def fitted(self, config: Config) -> Fitted | None:
+    def _judged_by(self, config: Config) -> Fitted | None:
         """Return what a configuration's levels are judged by; a model's file is read once."""
         if config.fill_model not in self._fitted:
             self._fitted[config.fill_model] = fitted_for(config, self._model)
@@ -172,20 +200,30 @@ class _Runner:
         curve = samples(self._shared, [config]) * go.LE_SIZE * 8
         return max(1, min(BATCH, _CURVES // curve))
 
-    def run(self, batch: Sequence[tuple[int, Config]]) -> pl.DataFrame:
-        """Run some grids one after another in this thread; return their rows."""
+    def prepared(self, batch: Sequence[tuple[int, Config]]) -> Sequence[_Alike]:
+        """Check some grids, and make them ready to run."""
         alike: dict[tuple[int, FillModelConfig | None], list[tuple[int, Config]]] = {}
         for number, config in batch:
+            check(self._shared, config, self._judged_by(config), number)
             alike.setdefault((config.grid.step_ns, config.fill_model), []).append((number, config))
-        rows: list[tuple[Any, ...]] = []
+        out = []
         for some in alike.values():
             configs = [config for _, config in some]
-            setup = Setup(self._shared, configs, self.fitted(configs[0]))
-            own, trades = self._room(Room.of(configs))
-            while setup.run(own, trades) < len(configs):
+            out.append(_Alike(some, Setup(self._shared, configs, self._judged_by(configs[0])), Room.of(configs)))
+        return out
+
+    def run(self, batch: Sequence[_Alike]) -> Sequence[_Alike]:
+        """Run grids one after another in this thread."""
+        for some in batch:
+            own, trades = self._room(some.room)
+            while some.setup.run(own, trades) < len(some.grids):
                 own, trades = self._room(self._kept.room.larger(int(own.head[go.FULL])))
-            rows += _rows(self._shared, some, setup.grids, self._block_s)
-        return rows_frame(sorted(rows, key=lambda row: int(row[0])), self._schema)
+        return batch
+
+    def rows(self, batch: Sequence[_Alike]) -> list[tuple[Any, ...]]:
+        """Return the row of each grid that was run, in their order."""
+        rows = [row for some in batch for row in _rows(self._shared, some.grids, some.setup.grids, self._block_s)]
+        return sorted(rows, key=itemgetter(0))
 
     def _room(self, room: Room) -> tuple[go.Orders, Ints]:
         """Return this thread's room, made larger where it is smaller than `room`."""

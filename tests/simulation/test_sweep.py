@@ -373,8 +373,9 @@ def test_more_fills_than_there_was_room_for_are_paired(market: Market, monkeypat
     assert sweep(market, grids).equals(rows)
 
 
-def test_threads_and_parts_change_nothing(market: Market, tmp_path: Path) -> None:
+def test_threads_and_parts_change_nothing(market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread, two, and rows that went through Parquet give the same table, in the order of the grids."""
+    monkeypatch.setattr("grinder_kit.simulation.sweep._PART", BATCH)
     grids = plain(3 * BATCH + 1)
     shared = share(market, grids[0])
     one = sweep(shared, grids, threads=1)
