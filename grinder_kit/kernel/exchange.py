@@ -176,13 +176,10 @@ def _fill(exchange: Exchange, row: int, lots: int, ts: int, cause: int) -> None:
 @compiled
 def _fill_beyond(exchange: Exchange, side: int, limit: int, ts: int, cause: int) -> None:
     """Fill whole, best price first, every own buy at or above `limit` (side +1) or own sell at or below it (side -1)."""
-    lowest, highest = side * limit, bk.NO_ASK if side > 0 else -1
     while exchange.head[MAX_BUY] >= limit if side > 0 else exchange.head[MIN_SELL] <= limit:
-        best, price = -1, lowest - 1
-        for row in range(exchange.head[RESTING]):
-            here = exchange.prices[row]
-            if price < here <= highest:
-                best, price = row, here
+        best, price = 0, exchange.head[MAX_BUY] if side > 0 else -exchange.head[MIN_SELL]
+        while exchange.prices[best] != price:
+            best += 1
         _fill(exchange, best, exchange.resting[best, LEAVES], ts, cause)
         _remove(exchange, best)
 
@@ -191,7 +188,8 @@ def _fill_beyond(exchange: Exchange, side: int, limit: int, ts: int, cause: int)
 def _trade(exchange: Exchange, aggressor: int, tick: int, lots: int, ts: int) -> None:
     """Apply a print: own orders at better prices were traded through, those at its price advance in the queue."""
     side = -aggressor
-    _fill_beyond(exchange, side, tick + side, ts, BY_TRADE)
+    if exchange.head[MAX_BUY] > tick if side > 0 else exchange.head[MIN_SELL] < tick:
+        _fill_beyond(exchange, side, tick + side, ts, BY_TRADE)
     volume = lots
     row = 0
     while row < exchange.head[RESTING]:

@@ -106,6 +106,7 @@ def blocks(market: Market) -> Iterator[Rows]:
         if not frame.height:
             continue
         rows, seq = _columns(frame)
+        del frame  # its columns are copied where it lies in several pieces
         if held is not None:
             rows, seq = join(held, rows), np.concatenate((held_seq, seq))
             held = None

@@ -119,13 +119,10 @@ def _fill(own: Orders, p: Ints, slot: int, lots: int, ts: int, cause: int) -> No
 @compiled
 def _fill_beyond(own: Orders, p: Ints, side: int, limit: int, ts: int, cause: int) -> None:
     """Fill whole, best price first, every own buy at or above `limit` (side +1) or own sell at or below it (side -1)."""
-    lowest, highest = side * limit, bk.NO_ASK if side > 0 else -1
     while own.head[go.MAX_BUY] >= limit if side > 0 else own.head[go.MIN_SELL] <= limit:
-        best, price = -1, lowest - 1
-        for at in range(own.head[go.RESTING]):
-            here = own.slots[go.QUEUED_AT, at]
-            if price < here <= highest:
-                best, price = at, here
+        best, price = 0, own.head[go.MAX_BUY] if side > 0 else -own.head[go.MIN_SELL]
+        while own.slots[go.QUEUED_AT, best] != price:
+            best += 1
         slot = own.slots[go.QUEUED, best]
         _fill(own, p, slot, own.rows[slot, go.X_LEAVES], ts, cause)
         _remove(own, slot)
@@ -139,13 +136,13 @@ def _catch_up(index: Index, own: Orders, p: Ints, power: float, slot: int, befor
     at, stop = row[go.X_NEXT], index.bounds[which + 1]
     if at < 0:  # the first trade since it rests: most orders leave before there is one
         start = index.bounds[which]
-        at = seek(index.entries[AT], start, stop, -at - 1)
-        state[ex.AHEAD] = float(index.entries[NEW, at - 1]) if at > start else 0.0
-    while at < stop and index.entries[AT, at] < before:
-        if index.entries[OLD, at] >= 0:
+        at = seek(index.entries[:, AT], start, stop, -at - 1)
+        state[ex.AHEAD] = float(index.entries[at - 1, NEW]) if at > start else 0.0
+    while at < stop and index.entries[at, AT] < before:
+        if index.entries[at, OLD] >= 0:
             state[ex.AHEAD] = qu.moved_up(
-                p[P_WHOLE] != 0, p[P_QUEUE], power, state[ex.AHEAD], state[ex.TRADED], float(index.entries[OLD, at]),
-                float(index.entries[NEW, at]),
+                p[P_WHOLE] != 0, p[P_QUEUE], power, state[ex.AHEAD], state[ex.TRADED], float(index.entries[at, OLD]),
+                float(index.entries[at, NEW]),
             )  # fmt: skip
             state[ex.TRADED] = 0.0
         at += 1
@@ -159,7 +156,8 @@ def _trade(index: Index, own: Orders, p: Ints, power: float, hot: int) -> None:
     ts, before = index.hot[H_TS, hot], index.hot[H_AT, hot]
     side = -1 if price > 0 else 1
     tick = abs(price)
-    _fill_beyond(own, p, side, tick + side, ts, ex.BY_TRADE)
+    if own.head[go.MAX_BUY] > tick if side > 0 else own.head[go.MIN_SELL] < tick:
+        _fill_beyond(own, p, side, tick + side, ts, ex.BY_TRADE)
     if tick != (own.head[go.MAX_BUY] if side > 0 else own.head[go.MIN_SELL]):
         return  # nothing rests at the price itself
     volume = lots
@@ -188,15 +186,15 @@ def _trade(index: Index, own: Orders, p: Ints, power: float, hot: int) -> None:
 
 
 @inlined
-def _match(index: Index, own: Orders, p: Ints, power: float, until_ns: int) -> None:
-    """Let the market fill own orders up to a time (included)."""
+def _match(index: Index, own: Orders, p: Ints, power: float, stop: int) -> None:
+    """Let the market fill own orders by its events before `stop`."""
     head = own.head
-    at, stop = head[go.HOT], index.hot.shape[1]
+    at = head[go.HOT]
+    head[go.HOT] = stop
     if head[go.RESTING] == 0:
-        head[go.HOT] = seek(index.hot[H_TS], at, stop, until_ns)
         return
     low, high = head[go.MIN_SELL], -head[go.MAX_BUY]
-    while at < stop and index.hot[H_TS, at] <= until_ns:
+    while at < stop:
         price = index.hot[H_PRICE, at]
         if price >= low if price > 0 else price >= high:
             if index.hot[H_LOTS, at] == NO_TRADE:
@@ -206,7 +204,6 @@ def _match(index: Index, own: Orders, p: Ints, power: float, until_ns: int) -> N
                 _trade(index, own, p, power, at)
             low, high = head[go.MIN_SELL], -head[go.MAX_BUY]
         at += 1
-    head[go.HOT] = at
 
 
 # --- arrivals ------------------------------------------------------------------------------------------------------------
@@ -267,13 +264,12 @@ def _arrive(index: Index, own: Orders, p: Ints, command: Ints, before: int) -> N
 
 
 @inlined
-def felt(index: Index, own: Orders, until_ns: int) -> bool:
-    """Whether anything may happen to own orders up to a time."""
+def felt(index: Index, own: Orders, stop: int) -> bool:
+    """Whether anything may happen to own orders until the event `stop` comes."""
     head = own.head
     if head[go.IN_FIRST] < head[go.IN_LAST] or head[go.FUNDED] < index.funding.shape[1]:
         return True
-    at = head[go.HOT]
-    return bool(head[go.RESTING] > 0 and at < index.hot.shape[1] and index.hot[H_TS, at] <= until_ns)
+    return bool(head[go.RESTING] > 0 and head[go.HOT] < stop)
 
 
 @inlined
@@ -296,14 +292,14 @@ def _first_due(own: Orders, ring: int, first: int, last: int) -> int:
 
 
 @inlined
-def run_to(index: Index, own: Orders, p: Ints, power: float, until_ns: int) -> None:
-    """Let the exchange run to a time: at equal times the market comes first, then funding, then arrivals."""
+def run_to(index: Index, own: Orders, p: Ints, power: float, until_ns: int, stop: int) -> None:
+    """Let the exchange run to a time, that before the event `stop`: at equal times the market comes first, then funding, arrivals."""
     head, size = own.head, own.rings.shape[1]
     while True:
         order_ts = _first_due(own, go.INBOX, head[go.IN_FIRST], head[go.IN_LAST])
         fund_ts = index.funding[0, head[go.FUNDED]] if head[go.FUNDED] < index.funding.shape[1] else ex.FOREVER
         ts = min(order_ts, fund_ts)
-        _match(index, own, p, power, min(ts, until_ns))
+        _match(index, own, p, power, stop if ts > until_ns else seek(index.hot[H_TS], head[go.HOT], stop, ts))
         if ts > until_ns:
             return
         if fund_ts == ts:

@@ -12,11 +12,11 @@ from grinder_kit.kernel import exchange as ex
 from grinder_kit.kernel.compiled import compiled, inlined
 from grinder_kit.kernel.exchange import Floats, Ints
 
-# columns of an order: what the strategy knows ...
-NUMBER, KEY, SIDE, TICKS, LOTS, FILLED, FLIGHT, STATE, SENT, AMENDS, WISHED, EXPIRES = range(12)
-# ... whether a reset waits for its end, and the latest decision in which it was wanted, was where it should be while a request for it
-# was under way, stayed though off the plan, had to move ...
-AWAITED, WANTED, FITS, STAYS, MOVES = range(12, 17)
+# columns of an order: what a decision asks of each, in as few cache lines as may be: its level, whether a request is under way, and the
+# latest decision in which it was wanted, had to move, was where it should be while a request for it was under way ...
+KEY, TICKS, LOTS, FLIGHT, WANTED, MOVES, FITS, NUMBER = range(8)
+# ... what else the strategy knows; whether a reset waits for its end, and the latest decision in which it stayed though off the plan ...
+SIDE, FILLED, STATE, SENT, AMENDS, WISHED, EXPIRES, AWAITED, STAYS = range(8, 17)
 # ... and how it rests: a tick of its own, since an amend is known later than it happens
 X_RESTS, X_TICK, X_LOTS, X_LEAVES, X_AT, X_NEXT, ORDER_SIZE = range(17, 24)
 
@@ -75,7 +75,7 @@ class Orders(NamedTuple):
     rows: Ints
     queue: Floats
     slots: Ints
-    tables: Ints
+    tables: npt.NDArray[np.int32]
     rings: Ints
     plan: Ints
     head: Ints
@@ -91,7 +91,7 @@ def new_orders(capacity: int, levels: int, *, logged: int, paid: int) -> Orders:
 
     return Orders(
         rows=ints(capacity, ORDER_SIZE), queue=np.zeros((capacity, ex.F_SIZE)), slots=ints(SLOT_LISTS, capacity),
-        tables=ints(5, MASK + 1), rings=ints(3, 4 * capacity, R_SIZE), plan=ints(2 + Q_SIZE, 2 * max(1, levels)),
+        tables=np.zeros((5, MASK + 1), np.int32), rings=ints(3, 4 * capacity, R_SIZE), plan=ints(2 + Q_SIZE, 2 * max(1, levels)),
         head=ints(HEAD_SIZE), logs=ints(3, logged, LO_SIZE), paid=ints(paid, LP_SIZE),
     )  # fmt: skip
 

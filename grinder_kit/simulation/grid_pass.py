@@ -69,8 +69,9 @@ def _run(
     while head[go.FULL] == 0:
         at = min(head[go.STEPS], known - 1)
         until = now + step_ns
-        if gx.felt(index, own, until):
-            gx.run_to(index, own, p, power, until)
+        stop = clock.hot[at] if head[go.STEPS] < known else index.hot.shape[1]
+        if gx.felt(index, own, stop):
+            gx.run_to(index, own, p, power, until, stop)
         if gx.answered(own, until):
             gx.deliver(own, trades, p, until)
         bid, ask, gap = clock.bid[at], clock.ask[at], clock.gap[at]

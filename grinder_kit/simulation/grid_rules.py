@@ -123,6 +123,8 @@ def _quote(own: Orders, p: Ints, sizes: Ints, seen: Ints, bid: int, ask: int) ->
 def _answer(own: Orders, p: Ints, level: Ints) -> int:
     """Return what is done about a level and the order that stands under its key."""
     row = own.rows[level[go.Q_SLOT]]
+    if level[go.Q_TICKS] == row[go.TICKS] and level[go.Q_LOTS] == row[go.LOTS]:  # as most levels of most steps
+        return rules.CONFORMS
     may_amend = p[gx.P_AMENDS] != 0 and row[go.AMENDS] < p[gx.P_MAX_AMENDS]
     return _standing(
         level[go.Q_TICKS], level[go.Q_LOTS], row[go.TICKS], row[go.LOTS], row[go.FILLED], p[gx.P_TOLERANCE],
@@ -225,7 +227,11 @@ def _route(own: Orders, p: Ints, quoted: int, stale: bool, now_ns: int) -> None:
     head, stamp, ttl = own.head, own.head[go.STAMP], p[gx.P_TTL]
     cancels = amends = places = 0
     lasting = ttl < 0 and head[go.AWAITING] == 0
-    for at in range(head[go.LIVE]):
+    wanted = 0
+    for at in range(quoted):
+        wanted += own.plan[go.Q_SLOT, at] >= 0
+    # Where the plan wants every order, as after a fill, none has to leave.
+    for at in range(0 if lasting and wanted == head[go.LIVE] else head[go.LIVE]):
         slot = own.slots[go.LIVING, at]
         row = own.rows[slot]
         if row[go.WANTED] == stamp and lasting:

@@ -68,7 +68,7 @@ _SPARE = 1024  # levels that events may remove at once, at first
 H_TS, H_AT, H_PRICE, H_LOTS, H_COLUMNS = 0, 1, 2, 3, 4
 T_AT, T_BID, T_ASK, T_COLUMNS = 0, 1, 2, 3
 E_AT, E_PRICE, E_OLD, E_NEW, E_COLUMNS = 0, 1, 2, 3, 4  # price in ticks, of asks below zero
-AT, OLD, NEW = 0, 1, 2  # rows of the index's entries
+AT, OLD, NEW = 0, 1, 2  # columns of the index's entries
 
 
 class Index(NamedTuple):
@@ -80,7 +80,7 @@ class Index(NamedTuple):
     touch : (T_COLUMNS, t) best prices of the exchange's book after the event
     list_of : (2, span) by side (bids, asks) and tick - base[0] the list of a price at which something trades there; -1: none
     bounds : (lists + 1,) where each list starts
-    entries : (3, e) position of the event and the level's lots before and after it (AT, OLD, NEW), list by list
+    entries : (e, 3) position of the event and the level's lots before and after it (AT, OLD, NEW), list by list
     funding : (2, f) as the kernel takes it
     """
 
@@ -101,12 +101,14 @@ class Clock(NamedTuple):
     head : (2,) start and step, ns: step k is at start + (k + 1) steps
     bid, ask : (steps,) best prices of the local book
     gap : (steps,) time at which the feed lost something, 0 once the book is trusted again
+    hot : (steps,) how many of the index's events that can fill have happened at the exchange by then
     """
 
     head: Ints
     bid: Ints
     ask: Ints
     gap: Ints
+    hot: Ints
 
 
 class SharedMarket:
@@ -170,7 +172,9 @@ class SharedMarket:
         times = self.start_ns + step_ns * np.arange(1, steps + 1, dtype=np.int64)
         rows = self._local[np.searchsorted(self._local[:, L_TS], times, side="right") - 1]
         head = np.array([self.start_ns, step_ns], np.int64)
-        clock = Clock(head, *(np.ascontiguousarray(rows[:, column]) for column in (L_BID, L_ASK, L_GAP)))
+        hot = np.searchsorted(self.index.hot[H_TS], times, side="right")
+        bid, ask, gap = (np.ascontiguousarray(rows[:, column]) for column in (L_BID, L_ASK, L_GAP))
+        clock = Clock(head, bid, ask, gap, hot)
         self._clocks[step_ns] = clock
         while len(self._clocks) > _CLOCKS_KEPT:
             self._clocks.popitem(last=False)
@@ -314,7 +318,7 @@ def _by_list(chunks: list[Ints], list_of: Ints, base: int, lists: int) -> tuple[
     for chunk in chunks:
         _count(chunk, list_of, base, bounds)
     np.cumsum(bounds, out=bounds)
-    out = np.empty((3, int(bounds[-1])), np.int64 if any(chunk.itemsize == 8 for chunk in chunks) else np.int32)
+    out = np.empty((int(bounds[-1]), 3), np.int64 if any(chunk.itemsize == 8 for chunk in chunks) else np.int32)
     free = bounds[:-1].copy()
     for chunk in chunks:
         _place(chunk, list_of, base, free, out)
@@ -342,7 +346,7 @@ def _place(entries: Ints, list_of: Ints, base: int, free: Ints, out: Ints) -> No
         which = _list(list_of, base, entry[E_PRICE])
         if which >= 0:
             into = index(free[index(which)])
-            out[AT, into], out[OLD, into], out[NEW, into] = entry[E_AT], entry[E_OLD], entry[E_NEW]
+            out[into, AT], out[into, OLD], out[into, NEW] = entry[E_AT], entry[E_OLD], entry[E_NEW]
             free[index(which)] += 1
 
 
