@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from grinder_kit.errors import ConfigError
 from grinder_kit.model.config import Config, GridConfig
+from grinder_kit.model.config_file import load_config
 from grinder_kit.tuning.space import Space
 
 BASE = Config(grid=GridConfig(spacing_bps=8, levels=10, size="0.002"))
@@ -127,3 +128,10 @@ def test_bad_file_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(error.value)
     with pytest.raises(ConfigError, match="no such file"):
         Space.from_file(tmp_path / "other.toml")
+
+
+def test_the_example_fits_the_example_configuration(root: Path) -> None:
+    """examples/space.toml varies examples/grid.toml: every corner of it is a configuration."""
+    space = Space.from_file(root / "examples" / "space.toml")
+    base = load_config(root / "examples" / "grid.toml")
+    assert all(isinstance(space.config(base, corner), Config) for corner in space.corners())
