@@ -185,17 +185,13 @@ def in_batches(blocks: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFra
         raise ConfigError(f"rows is {rows}; write 1 or more")
     import polars as pl
 
-    held: list[pl.DataFrame] = []
-    count = 0
+    held: pl.DataFrame | None = None
     for chunk in blocks:
-        held.append(chunk)
-        count += chunk.height
-        if count < rows:
-            continue
-        block = pl.concat(held, rechunk=True) if len(held) > 1 else chunk
-        whole = count // rows * rows
-        for at in range(0, whole, rows):
-            yield block[at : at + rows]
-        held, count = [block[whole:]] if count > whole else [], count - whole  # an empty slice would keep its block
-    if count:
-        yield pl.concat(held, rechunk=True)
+        held = chunk if held is None else pl.concat((held, chunk))  # nothing is copied
+        for _ in range(held.height // rows):
+            yield held[:rows]
+            held = held[rows:]
+        if not held.height:
+            held = None  # no rows, but it would keep where they were
+    if held is not None:
+        yield held

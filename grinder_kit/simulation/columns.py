@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Bytes = npt.NDArray[np.uint8]
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 131_072
 _AFTER_SNAPSHOT = 8_192  # rows of a block of their own
 BUY, SELL, NONE = range(3)  # side, as recordings have it
 

@@ -223,13 +223,12 @@ class _Pass:
             exchange = exchange._replace(inbox=_roomier(exchange.inbox, exchange.head, ex.IN_FIRST, ex.IN_LAST))
         elif status == NEEDS_SIGHT:
             self.local.sight = grown(self.local.sight)
+        elif status == sp.NEEDS_POINTS:
+            full = self.cursor[sp.MIDS] == len(run.mids)
+            run = run._replace(mids=grown(run.mids)) if full else run._replace(equity=grown(run.equity))
         else:
-            own = run.own
-            logs = np.concatenate((own.logs, np.zeros_like(own.logs)), axis=1)
-            run = run._replace(
-                own=own._replace(logs=logs), moved=grown(run.moved), mids=grown(run.mids),
-                equity=grown(run.equity),
-            )  # fmt: skip
+            logs = np.concatenate((run.own.logs, np.zeros_like(run.own.logs)), axis=1)
+            run = run._replace(own=run.own._replace(logs=logs), moved=grown(run.moved))
         self.run = run._replace(exchange=exchange)
 
     def _log(self, start_ns: int) -> PassLog:

@@ -40,7 +40,7 @@ SAMPLE_NS = 1_000_000_000  # a point of the equity curve as often
 SLOTS = 20  # bits of an order's number at the exchange that say its slot
 
 # what must grow before time can go on, beside the kernel's own statuses
-NEEDS_INBOX, NEEDS_LOGS, NEEDS_OWN = 12, 13, 14
+NEEDS_INBOX, NEEDS_LOGS, NEEDS_OWN, NEEDS_POINTS = 12, 13, 14, 15
 
 # an amend that the exchange confirmed, and a time at which mid was another
 A_NUMBER, A_TS, A_TICKS_BEFORE, A_LOTS_BEFORE, A_TICKS, A_LOTS, A_COLUMNS = range(7)
@@ -309,9 +309,10 @@ def _room(run: Pass) -> int:
     if head[ex.IN_LAST] + 2 * most > run.exchange.inbox.shape[0]:
         return NEEDS_INBOX
     logged = max(own.head[go.PLACED], own.head[go.FILLS], own.head[go.AMENDED], cursor[MOVED])
-    short = logged + head[ex.OUT_LAST] - head[ex.OUT_FIRST] + 2 * most > own.logs.shape[1]
-    if short or cursor[MIDS] == run.mids.shape[0] or own.head[go.SAMPLES] + 2 > run.equity.shape[0]:
+    if logged + head[ex.OUT_LAST] - head[ex.OUT_FIRST] + 2 * most > own.logs.shape[1]:
         return NEEDS_LOGS
+    if cursor[MIDS] == run.mids.shape[0] or own.head[go.SAMPLES] + 2 > run.equity.shape[0]:
+        return NEEDS_POINTS
     return ex.DONE
 
 

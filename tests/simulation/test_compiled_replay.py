@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 
 from grinder_kit.errors import ConfigError, DataError
+from grinder_kit.execution.fees import FundingTable
 from grinder_kit.kernel.feed import FeedOptions, slices
+from grinder_kit.kernel.options import kernel_options
 from grinder_kit.market.recording import Recording
 from grinder_kit.market.source import Market
 from grinder_kit.market.synthetic import SYNTHETIC_INSTRUMENT, synthetic_market
@@ -23,6 +25,7 @@ from grinder_kit.simulation import compiled_run
 from grinder_kit.simulation.columns import START as FIRST
 from grinder_kit.simulation.columns import STOP, WHEN, rows_of, stretches
 from grinder_kit.simulation.compiled_run import keeps_out
+from grinder_kit.simulation.grid_setup import Room
 from grinder_kit.simulation.local_book import LocalBook
 from grinder_kit.simulation.replay import replay
 from grinder_kit.simulation.result import Result
@@ -118,6 +121,16 @@ def test_many_random_replays_are_the_engines(name: str, btc_recording: Recording
     market, mid = funded(btc_recording if name == "btc" else eth_recording), 600_000 if name == "btc" else 250_000
     draws = {seed: (drawn if seed % 2 else wider)(seed, mid) for seed in range(2000, 2050)}
     assert not {seed: found for seed, config in draws.items() if (found := both(market, config))}
+
+
+def test_only_what_is_full_grows() -> None:
+    """Mid moves far more often than orders are sent: a long curve of it does not make the logs of orders larger."""
+    market, config = synthetic_market(seed=5, minutes=15), CONFIG.replace(**{"grid.mode": "PAUSE"})
+    options, funding = kernel_options(config.execution), FundingTable(market.instrument, market.funding())
+    room = Room.of([config])
+    alone = compiled_run._Pass(market, config, market.instrument, options, funding, room=room, logged=300, apart=False)
+    assert len(alone.to_the_end(lambda events: None).mids) > 1024
+    assert (alone.run.own.logs.shape[1], len(alone.run.moved), len(alone.run.equity)) == (300, 300, 1024)
 
 
 def test_a_spot_replay_is_the_engines() -> None:
