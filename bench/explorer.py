@@ -96,8 +96,8 @@ PARTS = ("to the kernel", "compute", "update in Python", "to the browser", "draw
 
 
 @contextmanager
-def opened(kernel: str = KERNEL) -> Iterator[Any]:
-    """Give a page with an explorer that is drawn."""
+def opened(kernel: str = KERNEL, read: str = READ, figures: int = 1) -> Iterator[Any]:
+    """Give a page with a view that is drawn; its second cell says what the kernel has noted."""
     sys.path.insert(0, str(ROOT))
     from tests.browser.chromium import running_chromium
     from tests.browser.lab import Lab
@@ -107,10 +107,10 @@ def opened(kernel: str = KERNEL) -> Iterator[Any]:
         running_chromium() as chromium,
         Lab(chromium, Path(folder), (), Path(folder)) as lab,
     ):
-        lab.write("explorer", [kernel, READ])
-        page = lab.open("explorer")
+        lab.write("bench", [kernel, read])
+        page = lab.open("bench")
         page.run_cell(0)
-        page.wait_for_figures(1)
+        page.wait_for_figures(figures)
         page.page.evaluate(BROWSER)
         yield page
         page.close()

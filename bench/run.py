@@ -25,6 +25,7 @@ from latency import latencies
 from replays import replays
 from sessions import sessions
 from sweep import sweeps
+from tuner import tuner
 
 ROUNDS = 5
 RAW = "ticks/hftbacktest/usdm_btcusdt_20240808.gz"
@@ -56,6 +57,7 @@ def main() -> None:
     rows += start_up()
     rows += sessions(row)
     rows += explorer(row)
+    rows += tuner(row)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     for one in rows:
