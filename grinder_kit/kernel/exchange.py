@@ -115,7 +115,7 @@ def submit(exchange: Exchange, commands: Ints, now_ns: int) -> None:
 
 
 @compiled
-def _respond(
+def respond(
     exchange: Exchange,
     ts: int,
     what: int,
@@ -127,6 +127,7 @@ def _respond(
     maker: int,
     cause: int,
 ) -> None:
+    """Send a response (R_TYPE `what`) that leaves the exchange at `ts`; it is seen after the way back, and never before an earlier one."""
     head = exchange.head
     seen = max(ts + _draw(exchange, exchange.response_ns), head[LAST_SEEN])
     head[LAST_SEEN] = seen
@@ -170,7 +171,7 @@ def _fill(exchange: Exchange, row: int, lots: int, ts: int, cause: int) -> None:
     order = exchange.resting[row]
     order[LEAVES] -= lots
     book_fill(exchange.account, exchange.inverse, order[SIDE], order[TICK], lots, 1)
-    _respond(exchange, ts, FILLED, order[ID], order[SIDE], order[TICK], lots, order[LEAVES], 1, cause)
+    respond(exchange, ts, FILLED, order[ID], order[SIDE], order[TICK], lots, order[LEAVES], 1, cause)
 
 
 @compiled
@@ -214,7 +215,8 @@ def _trade(exchange: Exchange, aggressor: int, tick: int, lots: int, ts: int) ->
 
 
 @inlined
-def _level_changed(exchange: Exchange, side: int, tick: int, old: int, new: int) -> None:
+def level_changed(exchange: Exchange, side: int, tick: int, old: int, new: int) -> None:
+    """Let own orders at a level move up, as it goes from `old` to `new` lots."""
     if exchange.own_ticks[0 if side > 0 else 1, tick & (RESIDUES - 1)] == 0:
         return
     for row in range(exchange.head[RESTING]):
@@ -268,7 +270,8 @@ def move_book(
 
 
 @inlined
-def _exchange_event(exchange: Exchange, ts: int, kind: int, side: int, tick: int, lots: int, id_: int) -> None:
+def apply_event(exchange: Exchange, ts: int, kind: int, side: int, tick: int, lots: int, id_: int) -> None:
+    """Let an event of the market move the book, and fill the own orders that it reaches."""
     head = exchange.head
     reached = head[MIN_SELL] <= tick if side > 0 else head[MAX_BUY] >= tick  # an own order of the other side
     if kind == TRADE:
@@ -277,7 +280,7 @@ def _exchange_event(exchange: Exchange, ts: int, kind: int, side: int, tick: int
         return
     old, reaches = move_book(exchange.book, head, exchange.settings, kind, side, tick, lots, id_)
     if old >= 0:
-        _level_changed(exchange, side, tick, old, lots)
+        level_changed(exchange, side, tick, old, lots)
     if reaches and reached:
         _fill_beyond(exchange, -side, tick, ts, BY_QUOTE)
 
@@ -315,7 +318,7 @@ def _take(exchange: Exchange, order: int, side: int, limit: int, lots: int, ts: 
         levels += 1
         if really:
             book_fill(exchange.account, exchange.inverse, side, tick, filled, 0)
-            _respond(exchange, ts, FILLED, order, side, tick, filled, lots, 0, BY_TAKING)
+            respond(exchange, ts, FILLED, order, side, tick, filled, lots, 0, BY_TAKING)
         tick = bk.next_level(exchange.book, -side, tick)
     return lots if really else levels
 
@@ -362,15 +365,15 @@ def _amend(exchange: Exchange, row: int, tick: int, lots: int, ts: int) -> int:
     leaves = lots - (own[LOTS] - own[LEAVES])
     rule = exchange.settings[S_AMEND]
     if rule == NO_AMENDS or (rule == REDUCE and (tick != own[TICK] or lots >= own[LOTS] or leaves <= 0)):
-        _respond(exchange, ts, AMEND_REJECTED, order, side, tick, lots, own[LEAVES], 1, 0)
+        respond(exchange, ts, AMEND_REJECTED, order, side, tick, lots, own[LEAVES], 1, 0)
         return DONE
     if rule == REDUCE:
         own[LOTS], own[LEAVES] = lots, leaves
-        _respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
+        respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
         return DONE
     crosses = bk.takes(exchange.book, side, tick)
     if leaves <= 0 or (crosses and kind == POST_ONLY):
-        _respond(exchange, ts, CANCELLED, order, side, own[TICK], 0, own[LEAVES], 1, 0)
+        respond(exchange, ts, CANCELLED, order, side, own[TICK], 0, own[LEAVES], 1, 0)
         _remove(exchange, row)
         return DONE
     if crosses:
@@ -378,7 +381,7 @@ def _amend(exchange: Exchange, row: int, tick: int, lots: int, ts: int) -> int:
         if exchange.outbox.shape[0] - exchange.head[OUT_LAST] < levels + SPARE:
             return NEEDS_OUTBOX
     _remove(exchange, row)
-    _respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
+    respond(exchange, ts, AMENDED, order, side, tick, lots, leaves, 1, 0)
     left = _take(exchange, order, side, tick, leaves, ts, True) if crosses else leaves
     if left > 0:
         _rest(exchange, order, side, tick, lots, left, kind)
@@ -386,7 +389,7 @@ def _amend(exchange: Exchange, row: int, tick: int, lots: int, ts: int) -> int:
 
 
 @inlined
-def _arrive(exchange: Exchange, command: Ints) -> int:
+def arrive(exchange: Exchange, command: Ints) -> int:
     """Let a command arrive; return DONE, or what must grow first (nothing has happened then)."""
     ts, order, side = command[C_ARRIVAL], command[C_ID], command[C_SIDE]
     tick, lots, kind = command[C_TICK], command[C_LOTS], command[C_KIND]
@@ -395,28 +398,28 @@ def _arrive(exchange: Exchange, command: Ints) -> int:
         row = _row_of(exchange, order)
         if row < 0:
             refused = CANCEL_REJECTED if command[C_TYPE] == CANCEL else AMEND_REJECTED
-            _respond(exchange, ts, refused, order, side, tick, 0, 0, 1, 0)
+            respond(exchange, ts, refused, order, side, tick, 0, 0, 1, 0)
             return DONE
         if command[C_TYPE] == AMEND:
             return _amend(exchange, row, tick, lots, ts)
         left = exchange.resting[row]
-        _respond(exchange, ts, CANCELLED, order, left[SIDE], left[TICK], 0, left[LEAVES], 1, 0)
+        respond(exchange, ts, CANCELLED, order, left[SIDE], left[TICK], 0, left[LEAVES], 1, 0)
         _remove(exchange, row)
         return DONE
     crosses = bk.takes(exchange.book, side, tick)
     if crosses and kind == POST_ONLY:
-        _respond(exchange, ts, REJECTED, order, side, tick, 0, lots, 1, 0)
+        respond(exchange, ts, REJECTED, order, side, tick, 0, lots, 1, 0)
         return DONE
     if crosses:
         levels = _take(exchange, order, side, tick, lots, ts, False)
         if exchange.outbox.shape[0] - head[OUT_LAST] < levels + SPARE:
             return NEEDS_OUTBOX
-    _respond(exchange, ts, ACCEPTED, order, side, tick, 0, lots, 1, 0)
+    respond(exchange, ts, ACCEPTED, order, side, tick, 0, lots, 1, 0)
     left_lots = _take(exchange, order, side, tick, lots, ts, True) if crosses else lots
     if left_lots == 0:
         return DONE
     if kind == IOC:
-        _respond(exchange, ts, EXPIRED, order, side, tick, 0, left_lots, 0, 0)
+        respond(exchange, ts, EXPIRED, order, side, tick, 0, left_lots, 0, 0)
         return DONE
     _rest(exchange, order, side, tick, lots, left_lots, kind)
     return DONE
@@ -450,19 +453,17 @@ def advance(exchange: Exchange, stream: Stream, start: int, until_ns: int) -> tu
         if market_ts == ts:
             if not bk.ready(exchange.book, stream.tick[at]):
                 return NEEDS_BOOK, at, until_ns
-            _exchange_event(
-                exchange, ts, stream.kind[at], stream.side[at], stream.tick[at], stream.lots[at], stream.id[at]
-            )
+            apply_event(exchange, ts, stream.kind[at], stream.side[at], stream.tick[at], stream.lots[at], stream.id[at])
             at += 1
         elif fund_ts == ts:
             held = exchange.account[INVENTORY]
             if held != 0:
-                _respond(exchange, ts, FUNDING, head[FUNDED], 1, exchange.funding[1, head[FUNDED]], held, 0, 0, 0)
+                respond(exchange, ts, FUNDING, head[FUNDED], 1, exchange.funding[1, head[FUNDED]], held, 0, 0, 0)
             head[FUNDED] += 1
         else:
             if head[RESTING] == exchange.resting.shape[0]:
                 return NEEDS_ORDERS, at, until_ns
-            status = _arrive(exchange, exchange.inbox[head[IN_FIRST]])
+            status = arrive(exchange, exchange.inbox[head[IN_FIRST]])
             if status != DONE:
                 return status, at, until_ns
             head[IN_FIRST] += 1

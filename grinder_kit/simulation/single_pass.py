@@ -112,14 +112,14 @@ def _event(exchange: Exchange, ts: int, kind: int, side: int, tick: int, lots: i
         return ex.NEEDS_OUTBOX
     if not bk.ready(exchange.book, tick):
         return ex.NEEDS_BOOK
-    ex._exchange_event(exchange, ts, kind, side, tick, lots, id_)
+    ex.apply_event(exchange, ts, kind, side, tick, lots, id_)
     return ex.DONE
 
 
 @compiled
 def _felt(exchange: Exchange, of: int, tick: int, old: int, new: int) -> None:
     """Let own orders move up in the queue of a level that changed."""
-    ex._level_changed(exchange, 1 - 2 * of, tick, old, new)
+    ex.level_changed(exchange, 1 - 2 * of, tick, old, new)
 
 
 @compiled
@@ -221,7 +221,7 @@ def _arrivals(exchange: Exchange, ts: int, funding: bool) -> int:
     if funding:
         held = exchange.account[INVENTORY]
         if held != 0:
-            ex._respond(
+            ex.respond(
                 exchange, ts, ex.FUNDING, head[ex.FUNDED], 1, exchange.funding[1, head[ex.FUNDED]], held, 0, 0, 0
             )
         head[ex.FUNDED] += 1
@@ -231,7 +231,7 @@ def _arrivals(exchange: Exchange, ts: int, funding: bool) -> int:
             return ex.NEEDS_OUTBOX
         if head[ex.RESTING] == exchange.resting.shape[0]:
             return ex.NEEDS_ORDERS
-        status = ex._arrive(exchange, exchange.inbox[head[ex.IN_FIRST]])
+        status = ex.arrive(exchange, exchange.inbox[head[ex.IN_FIRST]])
         if status != ex.DONE:
             return status
         head[ex.IN_FIRST] += 1
