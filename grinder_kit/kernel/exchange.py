@@ -21,6 +21,7 @@ from grinder_kit.model.market import KindCode
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int32]
 
 DEPTH, SNAPSHOT, BBO, TRADE, GAP, CLEAR = (int(k) for k in KindCode)
 FOREVER = 1 << 62
@@ -76,9 +77,7 @@ class Exchange(NamedTuple):
     outbox: Ints  # (capacity, R_SIZE)
     head: Ints  # (H_SIZE,)
     prices: Ints  # (capacity,) price of each resting order in ticks, of sells below zero
-    own_ticks: npt.NDArray[
-        np.int32
-    ]  # (2, RESIDUES) own orders by side and residue: a filter that is never wrong about none
+    own_ticks: Counts  # (2, RESIDUES) own orders by side and residue: a filter that is never wrong about none
     settings: Ints  # (S_SIZE,)
     power: float
     entry_ns: Ints  # latencies to draw from; one entry means constant

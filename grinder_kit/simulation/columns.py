@@ -257,15 +257,13 @@ class Clock:
         What a later block may still come before.
     tangled : bool
         Whether rows of the last stretch that move the book passed others that do.
-    last_ns : int
-        Time of the last event that was taken.
     """
 
     def __init__(self, settings: Ints, disorder_ns: int) -> None:
         self.settings, self.disorder_ns = settings, disorder_ns
         self.carried: Rows | None = None
         self.tangled = False
-        self.last_ns = self._taken = self._latest = -ex.FOREVER
+        self._taken = self._latest = -ex.FOREVER
         self._room = np.empty((0, BURST_SIZE), np.int64)
 
     def read(self, rows: Rows) -> int:
@@ -303,10 +301,7 @@ class Clock:
         if left is not None:
             self.carried = left if self.carried is None else join(self.carried, left)
         self._taken = high
-        pieces = [piece for piece in pieces if len(piece.bursts)]
-        if pieces:
-            self.last_ns = int(pieces[-1].bursts[-1, WHEN])
-        return tuple(pieces)
+        return tuple(piece for piece in pieces if len(piece.bursts))
 
     def _in_order(self, piece: Piece, start: int, low: int, high: int) -> Piece:
         """Return what happened in (low, high], in that order; rows before `start` may be earlier than that."""

@@ -186,7 +186,7 @@ class _Pass:
             for piece in pieces[:-1]:
                 self._go_on(piece, int(piece.bursts[-1, WHEN]))
             self._go_on(pieces[-1], stretch.until_ns)
-            self.local.after(stretch, self.run.exchange.book, self.run.exchange.head)
+            self.local.after(stretch, self.run.exchange.book)
             tell(self.events)
         if start_ns is None:
             raise DataError("the market has no events; import it again, or choose another window")

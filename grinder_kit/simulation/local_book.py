@@ -223,7 +223,7 @@ class LocalBook:
                 self.shared, self._book = True, None
                 self.cursor[FROM_NS] = self._looked_ns
 
-    def after(self, stretch: Stretch, book: Book, head: Ints) -> None:
+    def after(self, stretch: Stretch, book: Book) -> None:
         """Find the levels in which both books differ; where they are few, one book serves again once those have been set."""
         if self.shared or self._apart or self._sorted is not None or stretch.final:
             return

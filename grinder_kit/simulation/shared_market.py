@@ -253,7 +253,7 @@ class _Reader:
             self._local.before(stretch, self._book, self._head)
             for piece in stretch.pieces:
                 self._read(piece)
-            self._local.after(stretch, self._book, self._head)
+            self._local.after(stretch, self._book)
             self._see()
             self.last_local_ns = max(
                 self.last_local_ns, last_local_ns(stretch.rows, self._clock, market.disorder_ns[1])
